@@ -169,8 +169,8 @@ def openblas_libraries() -> Iterator[str]:
     multiarch = Path("/usr/lib") / f"{platform.machine()}-linux-gnu"
     for folder in ("openblas-pthread", "openblas-openmp", "openblas-serial", "."):
         yield from map(str, sorted((multiarch / folder).glob("libopenblas*.so*")))
-    if found := find_library("openblas"):
-        yield found
+    if library := find_library("openblas"):
+        yield library
 
 
 def _is_intel() -> bool:

@@ -207,15 +207,16 @@ def _pattern(section: Section) -> dict[str, Any]:
     if section.kind == "exaone4":
         sliding = "".join("L" if kind == "sliding_attention" else "G" for kind in types)
         return {key: sliding if "L" in sliding else None}
-    every = types.index("full_attention") + 1 if "full_attention" in types else 0
+    period = types.index("full_attention") + 1 if "full_attention" in types else 0
     kinds = (
-        "full_attention" if every and (i + 1) % every == 0 else "sliding_attention" for i in range(len(types))
+        "full_attention" if period and (i + 1) % period == 0 else "sliding_attention"
+        for i in range(len(types))
     )
-    if not every or types != list(kinds):
+    if not period or types != list(kinds):
         raise LoadError(
             f"layer_types are {', '.join(types)}; mlx-lm's {section.kind} needs full attention in every n-th layer"
         )
-    return {key: every}
+    return {key: period}
 
 
 def _text_args(model_class: type, args_class: type, text: dict[str, Any]) -> type:

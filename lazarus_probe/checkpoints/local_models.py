@@ -90,8 +90,8 @@ def _of_ollama() -> Iterator[LocalModel]:
 
 def _inside(root: Path, pattern: str) -> list[Path]:
     try:
-        found = islice(root.glob(pattern), MOST_FILES)
-        return sorted(path for path in found if path.is_dir())[:MOST_MODELS]
+        paths = islice(root.glob(pattern), MOST_FILES)
+        return sorted(path for path in paths if path.is_dir())[:MOST_MODELS]
     except OSError:
         return []
 

@@ -161,7 +161,7 @@ def by_tokens(subject: Subject, shown: ModelReadouts, sides: Sides) -> Routing:
 
 def by_regex(shown: ModelReadouts, sides: Sides) -> Routing:
     """Route the prompts that match regular expressions for the phrasings of arithmetic."""
-    operations = tuple(operation_in(each.prompt) or "" for each in sides.measure)
+    operations = tuple(operation_in(question.prompt) or "" for question in sides.measure)
     return _routing("regex", sides, np.array([bool(name) for name in operations]), operations, shown.right)
 
 

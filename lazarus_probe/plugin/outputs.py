@@ -18,11 +18,11 @@ def problem_with_outputs(config: pytest.Config) -> str | None:
 
     if config.option.collectonly:
         return None
-    given, folder = config.getoption("probe_report"), report_folder(config)
+    chosen, folder = config.getoption("probe_report"), report_folder(config)
     try:
         try_folder(folder)
     except OSError as error:
-        named = f"--probe-report {given}" if given else f"the report folder {folder.name}/ in the rootdir"
+        named = f"--probe-report {chosen}" if chosen else f"the report folder {folder.name}/ in the rootdir"
         return f"{named} cannot be written to ({error.strerror}); give another with --probe-report"
     for option, file in _files(config):
         try:

@@ -51,24 +51,24 @@ def front_matter(run: Run, model: str | None = None) -> str:
     return f"---\n{text}---\n"
 
 
-def _result(record: ClaimRecord, found: MeasurementRecord) -> dict[str, Any]:
+def _result(record: ClaimRecord, measurement: MeasurementRecord) -> dict[str, Any]:
     claim = record.claim
     dataset = {"type": DATASET, "name": visible(claim.id), "args": {"hash": record.claim_hash}}
     if record.parameters:
         dataset["config"] = visible(record.parameters)
     args = {
         "verdict": str(record.outcome),
-        "low": found.low,
-        "high": found.high,
+        "low": measurement.low,
+        "high": measurement.high,
         "threshold": claim.threshold,
-        "prompts": found.n,
-        "groups": found.groups,
-        "controls": {visible(control.name): control.score for control in found.controls},
+        "prompts": measurement.n,
+        "groups": measurement.groups,
+        "controls": {visible(control.name): control.score for control in measurement.controls},
     }
     metric = {
-        "type": visible(found.unit),
-        "value": found.score,
-        "name": f"{visible(found.counted)} ({record.outcome})",
+        "type": visible(measurement.unit),
+        "value": measurement.score,
+        "name": f"{visible(measurement.counted)} ({record.outcome})",
         "args": args,
     }
     return {

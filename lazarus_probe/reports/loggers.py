@@ -56,12 +56,12 @@ def metrics_of(run: Run) -> dict[str, float]:
         f"verdicts/{_name(outcome)}": float(n) for outcome, n in Counter(map(_outcome, run.claims)).items()
     }
     for record in run.claims:
-        if found := record.measurement:
+        if measurement := record.measurement:
             path = "/".join(map(_name, filter(None, (record.model.name, record.claim.id, record.parameters))))
             numbers = {
-                "score": found.score,
-                "low": found.low,
-                "high": found.high,
+                "score": measurement.score,
+                "low": measurement.low,
+                "high": measurement.high,
                 "least_gain": _least_gain(record),
             }
             metrics |= {f"{path}/{name}": value for name, value in numbers.items() if value is not None}
@@ -129,10 +129,10 @@ class _To:
 
 
 def _row(run: Run, record: ClaimRecord) -> dict[str, Any]:
-    found = record.measurement
+    measurement = record.measurement
     measured = (
-        {name: getattr(found, name) for name in ("score", "low", "high", "n", "groups", "unit")}
-        if found
+        {name: getattr(measurement, name) for name in ("score", "low", "high", "n", "groups", "unit")}
+        if measurement
         else {}
     )
     return {

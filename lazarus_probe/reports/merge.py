@@ -135,10 +135,10 @@ def check_parts(parts: Sequence[Part], *, partial: bool = False) -> None:
 def _check_alike(first: Part, part: Part) -> None:
     """Whether two shards are of one run: of the same number, version, seeds, models, claims and tests."""
     aspects: tuple[tuple[str, Callable[[Part], str], str], ...] = (
-        ("is one of {} shards", lambda each: str(each.shard.of), "give the shards of one run"),
+        ("is one of {} shards", lambda part: str(part.shard.of), "give the shards of one run"),
         ("was measured by lazarus_probe {}", _package, "run both with one version"),
-        ("was measured with {}", lambda each: named_seeds(each.run.seeds), "run both with the same seeds"),
-        ("is of {}", lambda each: ", ".join(each.shard.models), "run both on the same models"),
+        ("was measured with {}", lambda part: named_seeds(part.run.seeds), "run both with the same seeds"),
+        ("is of {}", lambda part: ", ".join(part.shard.models), "run both on the same models"),
     )
     for words, value, right in aspects:
         if value(part) != value(first):

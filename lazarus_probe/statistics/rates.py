@@ -247,9 +247,9 @@ def _by_unit(
         return np.array([part.mean() for part in np.split(row, ends[:-1])])
 
     by_control = {}
-    for name, given in controls.items():
+    for name, scores in controls.items():
         models = np.atleast_2d(
-            [numbers(row, f"control {name!r}") for row in np.atleast_2d(np.asarray(given))]
+            [numbers(row, f"control {name!r}") for row in np.atleast_2d(np.asarray(scores))]
         )
         if models.shape[1:] != values.shape:
             raise ValueError(

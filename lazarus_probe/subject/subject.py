@@ -327,9 +327,9 @@ class Subject:
 def arguments(model: nn.Module) -> Any:
     """The arguments a model was built from; mlx-lm keeps them as `args` or `config`."""
     for name in ("args", "config"):
-        found = getattr(model, name, None)
-        if dataclasses.is_dataclass(found) and not isinstance(found, type):
-            return found
+        value = getattr(model, name, None)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return value
     raise UnsupportedArchitecture(f"{architecture(model)} keeps no arguments that it was built from")
 
 

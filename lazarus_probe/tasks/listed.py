@@ -109,17 +109,17 @@ def coloured_objects(rng: np.random.Generator, per_template: int = 4) -> list[Ch
         for number in range(per_template):
             *objects, absent = (str(word) for word in rng.choice(OBJECTS, size=4, replace=False))
             colours = [str(word) for word in rng.choice(COLOURS, size=3, replace=False)]
-            asked = int(rng.integers(3))
+            questioned = int(rng.integers(3))
             words = {f"c{i}": colour for i, colour in enumerate(colours)}
             words |= {f"o{i}": name for i, name in enumerate(objects)}
-            options = (colours[asked], *(colour for i, colour in enumerate(colours) if i != asked))
+            options = (colours[questioned], *(colour for i, colour in enumerate(colours) if i != questioned))
             choices.append(
                 Choice(
-                    template.format(asked=objects[asked], **words),
+                    template.format(asked=objects[questioned], **words),
                     options,
                     template.format(asked=absent, **words),
                     template,
-                    f"{colours[asked]} {objects[asked]}",
+                    f"{colours[questioned]} {objects[questioned]}",
                     f"{template} {number}",
                 )
             )

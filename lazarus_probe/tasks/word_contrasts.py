@@ -115,18 +115,17 @@ def repeated_words(rng: np.random.Generator, per_template: int = 4) -> list[Choi
         per_template: even; prompts of each list, two a contrast.
     """
     choices = []
-    for (start, separator), (before, between, after, asked) in product(LISTS, LAYOUTS):
+    for (start, separator), (before, between, after, second_asked) in product(LISTS, LAYOUTS):
         first, second = before, before + 1 + between
-        template = (
-            f"{start}{before} words, a place, {between}, a place, {after}; {('first', 'second')[asked]} place"
-        )
+        place_asked = "second" if second_asked else "first"
+        template = f"{start}{before} words, a place, {between}, a place, {after}; {place_asked} place"
         for number in range(per_template // 2):
             drawn = rng.choice(WORDS, size=second + 1 + after + max(before, between), replace=False).tolist()
             row, new = drawn[: second + 1 + after], drawn[second + 1 + after :]
             swapped = [*row]
             swapped[first], swapped[second] = row[second], row[first]
-            again = row[first + 1 : second] if asked else row[:first]
-            place = (first, second)[asked]
+            again = row[first + 1 : second] if second_asked else row[:first]
+            place = (first, second)[second_asked]
             choices += contrast(
                 [_listed(start, separator, [*order, *again]) for order in (row, swapped)],
                 (row[place], swapped[place]),

@@ -306,13 +306,13 @@ def worded(
     """
     if unknown := [name for name in operations if name not in WORDINGS]:
         raise ValueError(f"unknown operation {unknown[0]!r}; {one_of(unknown[0], WORDINGS)}")
-    asked: dict[str, list[Question]] = {}
+    by_operation: dict[str, list[Question]] = {}
     families: set[tuple[int, int]] = set()
     for operation in sorted(operations, key=FEWEST_FIRST.index):
         wordings = [wording for wording in WORDINGS[operation] for _ in range(per_wording)]
         facts = _of_new_families(operation, len(wordings), rng, families)
-        asked[operation] = [_ask(fact, wording) for fact, wording in zip(facts, wordings, strict=True)]
-    in_turn = zip_longest(*(asked[operation] for operation in operations))
+        by_operation[operation] = [_ask(fact, wording) for fact, wording in zip(facts, wordings, strict=True)]
+    in_turn = zip_longest(*(by_operation[operation] for operation in operations))
     return [question for questions in in_turn for question in questions if question is not None]
 
 

@@ -114,9 +114,9 @@ def collate(micro_batches: Sequence[Sequence[Sample]], rows: int | None = None) 
         micro_batches: the samples of each.
         rows: number of rows to fill each up to; None adds no rows.
     """
-    every = [sample for samples in micro_batches for sample in samples]
-    learned = sum(len(_positions(sample)) for sample in every)
-    classified = sum(sample.class_token >= 0 for sample in every)
+    samples_of_step = [sample for samples in micro_batches for sample in samples]
+    learned = sum(len(_positions(sample)) for sample in samples_of_step)
+    classified = sum(sample.class_token >= 0 for sample in samples_of_step)
     return [_arrays(samples, rows or len(samples), learned, classified) for samples in micro_batches]
 
 

@@ -85,27 +85,27 @@ Layers = Annotated[str | None, BeforeValidator(_checked_layers)]
 
 
 def read_settings(
-    kind: type[Settings], file: str | Path | None, given: Mapping[str, Any] | None = None
+    kind: type[Settings], file: str | Path | None, overrides: Mapping[str, Any] | None = None
 ) -> Settings:
     """Settings from a YAML file, with those given on the command line over them.
 
     Args:
         kind: what to make.
         file: YAML, a mapping; or none.
-        given: values by key, `intermediate_loss.layer` for one within; they win over the file's.
+        overrides: values by key, `intermediate_loss.layer` for one within; they win over the file's.
 
     Raises:
         OSError: the file cannot be read.
         ValueError: it is no YAML, or a key or a value is wrong; the message names file and line, or the option.
     """
     document, lines = _read_yaml(Path(file)) if file is not None else ({}, {})
-    given = dict(given or {})
-    for key, value in given.items():
+    overrides = dict(overrides or {})
+    for key, value in overrides.items():
         _put(document, key.split("."), value)
     try:
         return kind.model_validate(document)
     except ValidationError as error:
-        raise ValueError(_described(kind, first_to_tell(error.errors()), lines, given)) from None
+        raise ValueError(_described(kind, first_to_tell(error.errors()), lines, overrides)) from None
 
 
 def section_of(field: FieldInfo) -> type[BaseModel] | None:
@@ -137,16 +137,16 @@ def _put(document: dict[str, Any], path: list[str], value: Any) -> None:
 def _read_yaml(file: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """The mapping in a file, and `file:line` of each key."""
     try:
-        found = read_yaml(file)
+        composed = read_yaml(file)
     except UnicodeDecodeError:
         raise ValueError(f"{file} is not UTF-8 text; a YAML file is needed") from None
     except YamlError as error:
         place = f"{file}:{error.line}" if error.line else str(file)
         raise ValueError(f"{place}: not YAML: {error}") from None
-    document = {} if found.node is None else found.value
+    document = {} if composed.node is None else composed.value
     if not isinstance(document, dict):
         raise ValueError(f"{file} must hold settings, as in `model: organism`, one a line")
-    lines = dict(_key_lines(found.node, file)) if isinstance(found.node, yaml.MappingNode) else {}
+    lines = dict(_key_lines(composed.node, file)) if isinstance(composed.node, yaml.MappingNode) else {}
     return document, lines
 
 
@@ -158,13 +158,15 @@ def _key_lines(node: yaml.MappingNode, file: Path, prefix: str = "") -> Iterator
             yield from _key_lines(value, file, f"{name}.")
 
 
-def _described(kind: type[BaseModel], error: Any, lines: Mapping[str, str], given: Mapping[str, Any]) -> str:
+def _described(
+    kind: type[BaseModel], error: Any, lines: Mapping[str, str], overrides: Mapping[str, Any]
+) -> str:
     """One error of pydantic's: where, which key, which value, and what would be right."""
     path = [str(part) for part in error["loc"]]
     key = ".".join(path)
-    at = f"{lines[key]}: " if key in lines and key not in given else ""
+    at = f"{lines[key]}: " if key in lines and key not in overrides else ""
     option = "--" + key.replace("_", "-").replace(".", "-")
-    name = option if key in given else key
+    name = option if key in overrides else key
     if error["type"] == "extra_forbidden":
         return f"{at}unknown key {key!r}; {_advice(kind, path)}"
     if error["type"] == "missing":

@@ -153,14 +153,14 @@ def _merges_by_score(vocabulary: Vocabulary) -> list[tuple[str, str]]:
     }
     if sum(len(token) ** 2 for token in mergeable) > MOST_SPLIT:
         raise LoadError(f"{vocabulary.file.path}: tokenizer.ggml.tokens holds too much text")
-    found = []
+    scored_merges = []
     for token, number in mergeable.items():
         splits = [(token[:cut], token[cut:]) for cut in range(1, len(token))]
         pairs = [pair for pair in splits if pair[0] in mergeable and pair[1] in mergeable]
         pairs.sort(key=lambda pair: (mergeable[pair[0]], mergeable[pair[1]]))
-        found += [(scores[number], pair) for pair in pairs]
-    found.sort(key=lambda entry: (entry[0], len(entry[1][0]), len(entry[1][1])), reverse=True)
-    return [pair for _, pair in found]
+        scored_merges += [(scores[number], pair) for pair in pairs]
+    scored_merges.sort(key=lambda entry: (entry[0], len(entry[1][0]), len(entry[1][1])), reverse=True)
+    return [pair for _, pair in scored_merges]
 
 
 def _add_tokens(backend: Any, vocabulary: Vocabulary) -> None:

@@ -160,8 +160,8 @@ class _Source:
         if joined in self.file.tensors:
             pieces = self.split(joined)
         else:
-            found = (self.tensor(f"{block}attn_{letter}.{suffix}") for letter in "qkv")
-            pieces = [rows for rows in found if rows is not None]
+            projections = (self.tensor(f"{block}attn_{letter}.{suffix}") for letter in "qkv")
+            pieces = [rows for rows in projections if rows is not None]
         if len(pieces) < 3:
             return None
         query, key, value = pieces

@@ -76,17 +76,17 @@ def as_text(circuit: CircuitGraph, top: int) -> str:
     from lazarus_probe.untrusted import in_line
 
     into: dict[int, list[tuple[Edge, CircuitEdge]]] = {}
-    for found in by_size(circuit.edges):
-        edge = Edge.parse(found.name)
+    for entry in by_size(circuit.edges):
+        edge = Edge.parse(entry.name)
         layer = len(circuit.blocks) if edge.receiver.layer is None else edge.receiver.layer
-        into.setdefault(layer, []).append((edge, found))
+        into.setdefault(layer, []).append((edge, entry))
     rows = list[list[str]]()
     for _, edges in sorted(into.items(), reverse=True):
-        for number, (edge, found) in enumerate(edges[:top]):
+        for number, (edge, entry) in enumerate(edges[:top]):
             block, _, reads = str(edge.receiver).partition(".")
             score, effect = (
                 "" if figure is None else signed_estimate(figure.value, figure.low, figure.high)
-                for figure in (found.score, found.effect)
+                for figure in (entry.score, entry.effect)
             )
             rows.append(["" if number else block, reads, str(edge.sender), score, effect])
         if len(edges) > top:

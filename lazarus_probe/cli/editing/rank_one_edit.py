@@ -52,8 +52,8 @@ def rank_one_edit(
     arXiv:2301.04213). The model's weights are not touched. p needs five facts or more, from --prompts.
     """
     check_output(output)
-    given = spanned_of(prompt, part, prompts, answer, new)
-    if lacking := [item.prompt for item in given if item.other is None]:
+    prompts_with_parts = spanned_of(prompt, part, prompts, answer, new)
+    if lacking := [item.prompt for item in prompts_with_parts if item.other is None]:
         raise ValueError(f"{lacking[0][:60]!r} has no new answer; give --new, or `other` in the file")
     for name, texts in (("--wording", wording or []), ("--neighbour", neighbour or [])):
         for text in texts:
@@ -67,7 +67,7 @@ def rank_one_edit(
     subject = Subject.load(model, adapter)
     result = editing.rank_one_edit(
         subject,
-        given,
+        prompts_with_parts,
         layers=chosen,
         wordings=wording or (),
         neighbours=neighbour or None,
@@ -76,9 +76,9 @@ def rank_one_edit(
         seed=seed,
     )
     data = {
-        "prompts": [item.prompt for item in given],
-        "parts": [item.part for item in given],
-        "new": [item.other for item in given],
+        "prompts": [item.prompt for item in prompts_with_parts],
+        "parts": [item.part for item in prompts_with_parts],
+        "new": [item.other for item in prompts_with_parts],
         "wordings": list(wording or ()),
     }
     text = as_text(subject.name, result)

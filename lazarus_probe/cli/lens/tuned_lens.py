@@ -84,14 +84,14 @@ def train(
     texts, and compared with the plain logit lens, one constant distribution, and the same on an untrained model.
     """
     check_lens_folder(output)
-    given = None if data is None else texts_of(data, samples)
+    texts_of_file = None if data is None else texts_of(data, samples)
     from lazarus_probe.introspection.lens.tuned_lens import write_lens
     from lazarus_probe.subject.subject import Subject
     from lazarus_probe.training.tuned_lens import LensTraining
 
     how = LensTraining(steps, learning_rate, batch_size, held_out, seed)
     subject = Subject.load(model, adapter)
-    texts, source, described = _texts(subject, data, given, samples, seed)
+    texts, source, described = _texts(subject, data, texts_of_file, samples, seed)
     trained = _trained(subject, texts, how, subject.name)
     trained = replace(trained, lens=replace(trained.lens, config={**trained.lens.config, "texts": source}))
     folder = write_lens(output, trained.lens)
@@ -179,11 +179,11 @@ def texts_of(data: str, samples: int | None) -> list[str]:
 
 
 def _texts(
-    subject: Subject, data: str | None, given: Sequence[str] | None, samples: int | None, seed: int
+    subject: Subject, data: str | None, texts_of_file: Sequence[str] | None, samples: int | None, seed: int
 ) -> tuple[Sequence[str] | list[list[int]], dict[str, Any], str]:
     """The texts to train on, where they come from as data, and the same in words."""
-    if given is not None:
-        return given, {"source": data, "count": len(given)}, f"{len(given)} of {data}"
+    if texts_of_file is not None:
+        return texts_of_file, {"source": data, "count": len(texts_of_file)}, f"{len(texts_of_file)} of {data}"
     from lazarus_probe.training.own_texts import own_texts
 
     with watched("sample texts") as check:

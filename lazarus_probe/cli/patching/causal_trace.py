@@ -62,7 +62,7 @@ def causal_trace(
     chosen_corruption = next((name for name in CORRUPTIONS if name == corruption), None)
     if chosen_corruption is None:
         raise ValueError(f"--corruption {corruption} is unknown; {one_of(corruption, CORRUPTIONS)}")
-    given = spanned_of(prompt, part, prompts, answer, other)
+    spanned_prompts = spanned_of(prompt, part, prompts, answer, other)
     from lazarus_probe.checkpoints.names import num_layers_of
 
     chosen = None if layers is None else parse_layers(layers, num_layers_of(model))
@@ -71,7 +71,7 @@ def causal_trace(
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
-    encoded = encode_spans(subject, given)
+    encoded = encode_spans(subject, spanned_prompts)
     result = causal_tracing.causal_trace(
         subject,
         encoded.ids,
@@ -88,8 +88,11 @@ def causal_trace(
         seed=seed,
         progress=True,
     )
-    text = as_text(subject.name, described(subject, given, encoded, result.metric), result)
-    data = {"prompts": [item.prompt for item in given], "parts": [item.part for item in given]}
+    text = as_text(subject.name, described(subject, spanned_prompts, encoded, result.metric), result)
+    data = {
+        "prompts": [item.prompt for item in spanned_prompts],
+        "parts": [item.part for item in spanned_prompts],
+    }
     deliver(data | result.as_data() | {"about": about(subject, seed)}, text, as_json=as_json, output=output)
 
 

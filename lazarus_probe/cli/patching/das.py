@@ -40,7 +40,7 @@ def das(
     large, the whole state, and the same search in untrained models.
     """
     check_output(output)
-    given = pairs_of(source, target, pairs, None, None)
+    prompt_pairs = pairs_of(source, target, pairs, None, None)
     from lazarus_probe.checkpoints.names import num_layers_of
 
     chosen = None if layers is None else parse_layers(layers, num_layers_of(model))
@@ -50,7 +50,7 @@ def das(
     subject = Subject.load(model, adapter)
     result = aligned_subspace(
         subject,
-        given,
+        prompt_pairs,
         layers=chosen,
         size=size,
         position=position,
@@ -58,8 +58,8 @@ def das(
         untrained=untrained,
         seed=seed,
     )
-    data = {"pairs": len(given)} | result.as_data() | {"about": about(subject, seed)}
-    deliver(data, as_text(subject.name, len(given), result), as_json=as_json, output=output)
+    data = {"pairs": len(prompt_pairs)} | result.as_data() | {"about": about(subject, seed)}
+    deliver(data, as_text(subject.name, len(prompt_pairs), result), as_json=as_json, output=output)
 
 
 def as_text(name: str, count: int, result: AlignedSubspace) -> str:

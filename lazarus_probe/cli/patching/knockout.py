@@ -61,7 +61,7 @@ def knockout(
     chosen_cut = next((name for name in CUTS if name == cut), None)
     if chosen_cut is None:
         raise ValueError(f"--cut {cut} is unknown; {one_of(cut, CUTS)}")
-    given = spanned_of(prompt, part, prompts, answer, other)
+    spanned_prompts = spanned_of(prompt, part, prompts, answer, other)
     from lazarus_probe.checkpoints.names import num_layers_of
 
     chosen = None if layers is None else parse_layers(layers, num_layers_of(model))
@@ -71,8 +71,8 @@ def knockout(
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
-    encoded = encode_spans(subject, given)
-    readers = None if reader is None else [span(subject, item.prompt, reader) for item in given]
+    encoded = encode_spans(subject, spanned_prompts)
+    readers = None if reader is None else [span(subject, item.prompt, reader) for item in spanned_prompts]
     result = attention_knockout(
         subject,
         encoded.ids,
@@ -88,8 +88,11 @@ def knockout(
         seed=seed,
         progress=True,
     )
-    text = as_text(subject.name, described(subject, given, encoded, result.metric), result)
-    data = {"prompts": [item.prompt for item in given], "parts": [item.part for item in given]}
+    text = as_text(subject.name, described(subject, spanned_prompts, encoded, result.metric), result)
+    data = {
+        "prompts": [item.prompt for item in spanned_prompts],
+        "parts": [item.part for item in spanned_prompts],
+    }
     deliver(data | result.as_data() | {"about": about(subject, seed)}, text, as_json=as_json, output=output)
 
 

@@ -261,24 +261,24 @@ def _best_below(subject: Subject, previous: NDArray[Any]) -> tuple[int, int] | N
 
 
 def _sequences(
-    subject: Subject, given: Mapping[str, Sequence[int]] | None
+    subject: Subject, requested: Mapping[str, Sequence[int]] | None
 ) -> tuple[dict[str, Sequence[int]], dict[str, str]]:
     """The sequences to count through, and why others, or all, are left out."""
-    if given is not None:
-        for name, tokens in given.items():
+    if requested is not None:
+        for name, tokens in requested.items():
             if len(tokens) < FEWEST_MEMBERS or len(set(tokens)) < len(tokens):
                 raise ValueError(
                     f"sequence {name!r} has {len(set(tokens))} different tokens of {len(tokens)}; give at least "
                     f"{FEWEST_MEMBERS}, each once"
                 )
-        ordered, left_out = dict(given), dict[str, str]()
+        ordered, left_out = dict(requested), dict[str, str]()
     elif subject.tokenizer is None:
         return {}, {
             "successor": f"{subject.name} has no tokenizer to find words with; give sequences of token ids"
         }
     else:
-        found = ordered_tokens(subject)
-        ordered, left_out = dict(found.tokens), dict(found.left_out)
+        words = ordered_tokens(subject)
+        ordered, left_out = dict(words.tokens), dict(words.left_out)
     if len(ordered) < FEWEST_ROWS:
         names = ", ".join(ordered) or "none"
         left_out["successor"] = (

@@ -165,11 +165,11 @@ def attention_to(pattern: NDArray[Any], start: int, length: int) -> dict[str, ND
     token before, from all tokens.
     """
     second = np.arange(start + length, start + 2 * length)
-    every = np.arange(max(1, start), start + 2 * length)
+    queries = np.arange(max(1, start), start + 2 * length)
     positions = {
         "induction": (second, second - length + 1),
         "duplicate": (second, second - length),
-        "previous": (every, every - 1),
+        "previous": (queries, queries - 1),
     }
     return {name: pattern[:, :, at, to].mean(axis=-1) for name, (at, to) in positions.items()}
 
@@ -187,8 +187,8 @@ def attention_measured(subject: Subject, drawn: Rows, edits: TokenEdits = lambda
     """
     scores = _run(subject, drawn.repeated, drawn, edits)
     controls = _run(subject, drawn.shuffled, drawn, edits)
-    every = np.arange(max(1, drawn.start), drawn.start + 2 * drawn.length)
-    controls["previous"] = np.full_like(scores["previous"], (1 / (every + 1)).mean())
+    queries = np.arange(max(1, drawn.start), drawn.start + 2 * drawn.length)
+    controls["previous"] = np.full_like(scores["previous"], (1 / (queries + 1)).mean())
     controls["previous"][np.isnan(scores["previous"])] = np.nan
     return Measured(scores, controls)
 

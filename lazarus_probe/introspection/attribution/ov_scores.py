@@ -28,14 +28,14 @@ def ov_scores(
             "suppressing" that which it lowers most, and for "successor" rows are ordered and it names the next.
     """
     of_kind = [(kind, row) for kind, of in rows.items() for row in of]
-    every = np.unique(np.concatenate([np.asarray(row, dtype=np.int64) for _, row in of_kind]))
-    reader = TokenReader(subject, every)
-    places = [np.searchsorted(every, row) for _, row in of_kind]
+    tokens = np.unique(np.concatenate([np.asarray(row, dtype=np.int64) for _, row in of_kind]))
+    reader = TokenReader(subject, tokens)
+    places = [np.searchsorted(tokens, row) for _, row in of_kind]
     parts = subject.anatomy.parts
     heads = max(part.heads.num_heads for part in parts if part.heads is not None)
     shape = (len(places), subject.num_layers, heads)
     scores, controls = np.full(shape, np.nan), np.full(shape, np.nan)
-    for layer, outputs in ov_outputs(subject, every):
+    for layer, outputs in ov_outputs(subject, tokens):
         normed = reader.normed(outputs)
         for number, ((kind, _), at) in enumerate(zip(of_kind, places, strict=True)):
             logits = normed[at] @ reader.rows[at].T

@@ -274,20 +274,20 @@ def layer_of(subject: Subject, layer: int) -> int:
 
 def _requested(subject: Subject, config: CaptureConfig) -> dict[str, list[Site]]:
     """The sites to watch, by the field of the state that they fill."""
-    every = config.layers == "all"
-    layers = range(subject.num_layers) if every else [layer_of(subject, int(n)) for n in config.layers]
+    all_layers = config.layers == "all"
+    layers = range(subject.num_layers) if all_layers else [layer_of(subject, int(n)) for n in config.layers]
     sites: dict[str, list[Site]] = {}
     for option, (name, kind) in KINDS.items():
         if getattr(config, option):
-            sites[name] = [Site(kind, n) for n in layers if _has(subject, option, kind, n, every)]
+            sites[name] = [Site(kind, n) for n in layers if _has(subject, option, kind, n, all_layers)]
     if not any(sites.values()):
         raise ValueError("nothing to capture; set at least one capture_ field, and give at least one layer")
     return sites
 
 
-def _has(subject: Subject, option: str, kind: str, layer: int, every: bool) -> bool:
+def _has(subject: Subject, option: str, kind: str, layer: int, all_layers: bool) -> bool:
     kinds = kinds_at(subject.anatomy, layer)
-    if kind not in kinds and not every:
+    if kind not in kinds and not all_layers:
         raise ValueError(f"{option}: layer {layer} has no {kind}; it has {', '.join(kinds)}")
     return kind in kinds
 

@@ -110,8 +110,8 @@ def capped_runs(pairs: PairSet, kept: Flags, gap: float, seed: int) -> CappedRun
 
 def needed_edges(pairs: PairSet, kept: Flags, groups: Sequence[str], seed: int) -> Part:
     """The circuit's minimality, on one pair each of up to `MINIMAL_PAIRS` groups."""
-    found = minimality(pairs.of(one_of_each(groups, MINIMAL_PAIRS, seed)), kept, seed=seed)
-    return Part("minimality", found.share, found.interval.low, found.interval.high, len(found.edges))
+    result = minimality(pairs.of(one_of_each(groups, MINIMAL_PAIRS, seed)), kept, seed=seed)
+    return Part("minimality", result.share, result.interval.low, result.interval.high, len(result.edges))
 
 
 def one_of_each(groups: Sequence[str], most: int, seed: int) -> list[int]:

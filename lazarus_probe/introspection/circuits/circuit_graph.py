@@ -138,7 +138,7 @@ class CircuitGraph(StrictModel):
 
     def summary(self) -> str:
         """What the circuit does, in a few lines."""
-        found = (
+        split = (
             f"found on {self.found_on} pairs, measured on {self.measured_on} others"
             if self.held_out
             else f"found and measured on the same {self.measured_on} pairs, which flatters it"
@@ -146,28 +146,28 @@ class CircuitGraph(StrictModel):
         random = sum(self.random) / len(self.random) if self.random else float("nan")
         ranks = self.rank_correlation
         exact = sum(edge.effect is not None for edge in self.edges)
-        told = list[str]()
+        lines = list[str]()
         if self.found_again is not None:
             again = self.found_again
-            told.append(
+            lines.append(
                 f"Found again in {again.resamples} resamples of its pairs: {again.overlap} of the edges; "
                 f"scores' rank correlation {again.correlation:.2f}"
             )
         if ranks is not None:
-            told.append(f"Scores and exact effects of {exact} edges: rank correlation {ranks:.2f}")
-        told += [
+            lines.append(f"Scores and exact effects of {exact} edges: rank correlation {ranks:.2f}")
+        lines += [
             f"On {other.pairs} pairs of {other.name!r}: faithfulness {other.faithfulness}; random circuits "
             f"{other.random:.2f}"
             for other in self.others
         ]
         return "\n".join(
             [
-                f"{len(self.edges)} of {self.graph.size} edges, {found}; left out edges: {self.ablation}",
+                f"{len(self.edges)} of {self.graph.size} edges, {split}; left out edges: {self.ablation}",
                 f"Metric: {self.clean:+.3f} in the model, {self.empty:+.3f} with no edges",
                 f"Faithfulness {self.faithfulness}; random circuits of that size {random:.2f}",
                 f"The model without the circuit: {self.without} (0 where it is complete)",
                 f"CPR {self.cpr}, CMD {self.cmd}",
-                *told,
+                *lines,
             ]
         )
 

@@ -83,11 +83,11 @@ def edge_scores(pairs: PairSet, steps: int = 1) -> EdgeScores:
         raise ValueError(f"steps is {steps}; at least 1 is needed")
     graph = pairs.splitting.graph
     run = ("scores", *pairs.key, steps)
-    found = pairs.runs.get(*run, shape=(len(pairs), graph.size + 2))
-    if found is None:
+    scores = pairs.runs.get(*run, shape=(len(pairs), graph.size + 2))
+    if scores is None:
         with pairs.runs.bar(len(pairs), "attribution") as advance:
-            found = pairs.runs.keep(_scores(pairs, steps, advance), *run)
-    return EdgeScores(graph, pairs.metric, found[:, 2:], found[:, 0], found[:, 1], steps)
+            scores = pairs.runs.keep(_scores(pairs, steps, advance), *run)
+    return EdgeScores(graph, pairs.metric, scores[:, 2:], scores[:, 0], scores[:, 1], steps)
 
 
 def _scores(pairs: PairSet, steps: int, advance: Callable[[int], None]) -> NDArray[np.float64]:
@@ -101,11 +101,11 @@ def _scores(pairs: PairSet, steps: int, advance: Callable[[int], None]) -> NDArr
         embedded = None
         gradients, total = list[mx.array](), other.all
         for step in range(steps, 0, -1):
-            numbers, sent, found = _gradients(pairs, tokens, indices, embedded)
+            numbers, sent, of_step = _gradients(pairs, tokens, indices, embedded)
             if step == steps:
                 clean[indices] = np.array(numbers)
                 own, changes = sent[0], total - sent
-            gradients = found if not gradients else [a + b for a, b in zip(gradients, found, strict=True)]
+            gradients = of_step if not gradients else [a + b for a, b in zip(gradients, of_step, strict=True)]
             mx.eval(gradients)
             embedded = total[0] + (step - 1) / steps * (own - total[0])
         values[indices] = _products(graph, changes, mx.concatenate(gradients) / steps)

@@ -201,14 +201,14 @@ def _found_again(
     """By kind of units the overlaps of `found_again` over all pairs, where there are units enough."""
     others = edge_scores(circuit.measuring, steps)
     rows = [*circuit.parts[0], *circuit.parts[1]]
-    every = replace(
+    pool = replace(
         circuit.scores,
         values=np.concatenate([circuit.scores.values, others.values]),
         clean=np.concatenate([circuit.scores.clean, others.clean]),
         corrupted=np.concatenate([circuit.scores.corrupted, others.corrupted]),
     )
     return {
-        name: found_again(every, share, [of[row] for row in rows], seed=seed)
+        name: found_again(pool, share, [of[row] for row in rows], seed=seed)
         for name, of in units.items()
         if len(set(of)) >= FOLDS
     }

@@ -70,9 +70,9 @@ class Baselines:
             return np.asarray((means[..., 2:] - empty) / (full - empty))
 
         columns = np.concatenate([self.full[:, None], self.empty[:, None], values], axis=1)
-        found = faithfulness(columns.mean(axis=0))
+        points = faithfulness(columns.mean(axis=0))
         intervals = cluster_bootstrap_of_means(columns, units_of(self.groups), faithfulness, seed=self.seed)
-        return tuple(Ratio(float(value), interval) for value, interval in zip(found, intervals, strict=True))
+        return tuple(Ratio(float(value), interval) for value, interval in zip(points, intervals, strict=True))
 
 
 def baselines(
@@ -100,18 +100,18 @@ def baselines(
     if ablation == "resample":
         values = np.stack(plain_values(pairs), axis=1)
     else:
-        every = np.ones(pairs.splitting.graph.size, dtype=bool)
-        values = circuit_values(pairs, np.stack([every, ~every]), ablation)
-    found = Baselines(values[:, 0], values[:, 1], names, ablation, seed)
+        all_edges = np.ones(pairs.splitting.graph.size, dtype=bool)
+        values = circuit_values(pairs, np.stack([all_edges, ~all_edges]), ablation)
+    result = Baselines(values[:, 0], values[:, 1], names, ablation, seed)
     (gap,) = cluster_bootstrap_of_means(
         values, units_of(names), lambda means: np.asarray(means[..., :1] - means[..., 1:]), seed=seed
     )
     if gap.low <= 0 <= gap.high:
         raise ValueError(
-            f"{pairs.metric} is {found.full.mean():.3g} in the model and {found.empty.mean():.3g} with no edges, a "
+            f"{pairs.metric} is {result.full.mean():.3g} in the model and {result.empty.mean():.3g} with no edges, a "
             f"difference in [{gap.low:.3g}, {gap.high:.3g}]; give prompts on which the model does something else"
         )
-    return found
+    return result
 
 
 def units_of(groups: Sequence[Hashable]) -> NDArray[np.intp]:

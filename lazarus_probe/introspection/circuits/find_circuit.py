@@ -90,11 +90,11 @@ def find_circuit(
         True
     """
     search = search or CircuitSearch()
-    every = answered_pairs(subject, pairs, progress=progress, resume=resume)
+    answered = answered_pairs(subject, pairs, progress=progress, resume=resume)
     tasks = [_task(subject, name, other, search) for name, other in (others or {}).items()]
     groups = groups_of(pairs)
     first, second = halves_of(groups, search)
-    finding, measuring = every.of(first), every.of(second)
+    finding, measuring = answered.of(first), answered.of(second)
     units = [groups[row] for row in first], [groups[row] for row in second]
     base = baselines(measuring, search.ablation, units[1], search.seed)
     scores = edge_scores(finding, search.steps)
@@ -106,7 +106,7 @@ def find_circuit(
     effects = edge_effects(measuring, named, ablation=search.ablation) if named else None
     edges = _edges(scores, best, effects, measures, units)
     prompts = tuple(Contrast.of(pairs[row].target, pairs[row].source) for row in first)
-    result = _result(every, search, prompts, len(second), edges, measures, base, curve)
+    result = _result(answered, search, prompts, len(second), edges, measures, base, curve)
     again = _found_again(scores, kept, units[0], search.seed)
     return result.model_copy(update={"found_again": again, "others": tuple(task.of(kept) for task in tasks)})
 
@@ -195,7 +195,7 @@ def _edges(
         for edge, loss in zip(measures.edges, measures.losses, strict=True)
     }
     figures = _figures(scores.values[:, best], units[0])
-    found = [
+    edges = [
         CircuitEdge(
             name=str(edge),
             sender_hook=edge.sender.hook,
@@ -209,7 +209,7 @@ def _edges(
         )
         for index, edge, score in zip(best, (scores.graph[index] for index in best), figures, strict=True)
     ]
-    return tuple(sorted(found, key=lambda edge: -abs(edge.score.value)))
+    return tuple(sorted(edges, key=lambda edge: -abs(edge.score.value)))
 
 
 def _figures(values: NDArray[np.float64], groups: Sequence[Hashable]) -> list[Figure]:
@@ -220,7 +220,7 @@ def _figures(values: NDArray[np.float64], groups: Sequence[Hashable]) -> list[Fi
 
 
 def _result(
-    every: PairSet,
+    answered: PairSet,
     search: CircuitSearch,
     prompts: tuple[Contrast, ...],
     measured_on: int,
@@ -229,11 +229,11 @@ def _result(
     base: Baselines,
     curve: FaithfulnessCurve,
 ) -> CircuitGraph:
-    subject = every.splitting.subject
+    subject = answered.splitting.subject
     return CircuitGraph(
         model=subject.name,
         fingerprint=subject.fingerprint,
-        metric=every.metric,
+        metric=answered.metric,
         ablation=search.ablation,
         steps=search.steps,
         seed=search.seed,
@@ -243,7 +243,7 @@ def _result(
         prompts=prompts,
         blocks=tuple(
             Block(heads=block.heads, kv_heads=block.kv_heads, mlp=block.mlp)
-            for block in every.splitting.graph.blocks
+            for block in answered.splitting.graph.blocks
         ),
         edges=edges,
         clean=float(base.full.mean()),

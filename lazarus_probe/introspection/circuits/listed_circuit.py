@@ -58,8 +58,8 @@ def listed_circuit(
         >>> measurement.details["edges"], [control.name for control in measurement.controls]
         (4, ['without_circuit', 'random_circuits'])
     """
-    every = answered_pairs(subject, pairs)
-    graph = every.splitting.graph
+    answered = answered_pairs(subject, pairs)
+    graph = answered.splitting.graph
     named = edges if isinstance(edges, np.ndarray) else graph.flags(edges)
     kept = graph.pruned(named)
     if not kept.any():
@@ -71,9 +71,9 @@ def listed_circuit(
         "pair": [f"pair {number}" if pair.group is None else pair.group for number, pair in enumerate(pairs)]
     }
     kinds = of_pairs if units is None else dict(units)
-    groups, gap = next(iter(kinds.values())), gap_of(every)
-    runs = capped_runs(every, kept, gap, seed)
-    minimality = None if kept.all() else needed_edges(every, kept, groups, seed)
+    groups, gap = next(iter(kinds.values())), gap_of(answered)
+    runs = capped_runs(answered, kept, gap, seed)
+    minimality = None if kept.all() else needed_edges(answered, kept, groups, seed)
     return rate(
         "capped faithfulness",
         runs.own,

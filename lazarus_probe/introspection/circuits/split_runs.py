@@ -171,13 +171,13 @@ class _Run:
         kwargs: dict[str, Any],
     ) -> Any:
         """What takes the place of a block's call."""
-        given = argument(args, kwargs, self.anatomy.resid_argument)
+        resid = argument(args, kwargs, self.anatomy.resid_argument)
         if self.below is not None and layer < self.below.layer:
-            return self._leaving(layer, given)
+            return self._leaving(layer, resid)
         if layer == 0 and self.below is None:
-            start = given if self.embedded is None else self.embedded
+            start = resid if self.embedded is None else self.embedded
             self.stream.add(start.astype(mx.float32)[None])
-        again = partial(self._call, call, args, kwargs, given.dtype)
+        again = partial(self._call, call, args, kwargs, resid.dtype)
         # Queries, keys and values are heard at once, as what was sent before is the same for all of them.
         first = receivers["q"].start
         heard = self.hear(range(first, receivers["v"].stop), self.stream)
@@ -186,23 +186,23 @@ class _Run:
         taps = compute(layer, inputs, again)
         taps.append(Tap(self.anatomy.part("o_proj", layer), before=partial(self._send_heads, layer)))
         if "mlp" in receivers:
-            hear_mlp = partial(self._hear_mlp, receivers["mlp"], given.dtype)
+            hear_mlp = partial(self._hear_mlp, receivers["mlp"], resid.dtype)
             taps += [
                 Tap(self.anatomy.part("mid", layer), before=hear_mlp),
                 Tap(self.anatomy.part("mlp", layer), after=partial(self._send_mlp, layer)),
             ]
         with tapped(taps):
             # The block's own input is zero here: what still read it would be no edge, and would show in the logits.
-            output = again(mx.zeros(given.shape))
-        total = self._leaving(layer, given)
+            output = again(mx.zeros(resid.shape))
+        total = self._leaving(layer, resid)
         return (total, *output[1:]) if isinstance(output, tuple) else total
 
-    def _leaving(self, layer: int, given: mx.array) -> mx.array:
+    def _leaving(self, layer: int, resid: mx.array) -> mx.array:
         """What a block hands on; the last one what the logits hear, at the last position, as no other needs logits."""
         total = self.stream.total
         if layer == len(self.anatomy.blocks) - 1:
             total = self.hear(self.receivers_of(layer + 1)["logits"], self.stream)[0][:, -1:]
-        return total.astype(given.dtype)
+        return total.astype(resid.dtype)
 
     def _call(
         self,

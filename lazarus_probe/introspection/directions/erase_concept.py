@@ -104,8 +104,10 @@ def erase_concept(
         )
     encoded = encode_all(subject, prompts)
     units = [str(row) for row in range(len(encoded))] if units is None else units
-    given = {"labels": labels, "answers": answers, "others": others, "units": units}
-    if wrong := [f"{len(values)} {name}" for name, values in given.items() if len(values) != len(encoded)]:
+    per_prompt = {"labels": labels, "answers": answers, "others": others, "units": units}
+    if wrong := [
+        f"{len(values)} {name}" for name, values in per_prompt.items() if len(values) != len(encoded)
+    ]:
         raise ValueError(f"{wrong[0]} for {len(encoded)} prompts; give one a prompt")
     if random < 1:
         raise ValueError(f"random is {random}; give at least 1 random direction")

@@ -159,30 +159,30 @@ def attention_sinks(
             f"{subject.name} carries several residual streams; one is needed to look for massive activations"
         )
     drawn, begins, left_out = _conditions(subject, length, rows, vocabulary, seed)
-    given = drawn.pop("as given")
+    tokens = drawn.pop("as given")
     controls = faced(subject, control_models(subject, count=untrained))
     with bar(2 + sum(map(len, controls.values())), progress, "sinks", "models") as step:
-        sizes = magnitudes(subject, given)
-        conditions = {"as given": first_token_attention(subject, given)}
-        conditions |= {name: first_token_attention(subject, tokens) for name, tokens in drawn.items()}
-        moved, middle = given.copy(), given.shape[1] // 2
+        sizes = magnitudes(subject, tokens)
+        conditions = {"as given": first_token_attention(subject, tokens)}
+        conditions |= {name: first_token_attention(subject, changed) for name, changed in drawn.items()}
+        moved, middle = tokens.copy(), tokens.shape[1] // 2
         moved[:, [0, middle]] = moved[:, [middle, 0]]
         of_moved = first_token_attention(subject, moved, position=middle)
         step(1)
-        massive = common_massive(subject, given)
+        massive = common_massive(subject, tokens)
         edits: dict[str, MassiveEdit] = {}
         if massive is None:
             left_out["edits"] = "most rows have no massive activation at one token and dimension"
         else:
-            edits = massive_edits(subject, given, massive, unrelated, seed)
+            edits = massive_edits(subject, tokens, massive, unrelated, seed)
         step(1)
         models: dict[str, list[tuple[float, float]]] = {kind: [] for kind in controls}
         for kind, of_kind in controls.items():
             for model in map(built, of_kind):
-                of_model = magnitudes(model, given)
-                models[kind].append((float(first_token_attention(model, given).share.mean), of_model.ratio))
+                of_model = magnitudes(model, tokens)
+                models[kind].append((float(first_token_attention(model, tokens).share.mean), of_model.ratio))
                 step(1)
-    L = given.shape[1]
+    L = tokens.shape[1]
     return AttentionSinks(
         length,
         rows,

@@ -101,8 +101,8 @@ class AlignedSubspace:
         Where there are untrained models, also more than one more of them may.
         """
         reach = max(0.5, self.untrained_reach or 0.0)
-        found = (self.held_out.mean(axis=1) > reach) & (self.effects.p <= 0.05)
-        return tuple(np.array(self.layers)[found].tolist())
+        passes = (self.held_out.mean(axis=1) > reach) & (self.effects.p <= 0.05)
+        return tuple(np.array(self.layers)[passes].tolist())
 
     def as_data(self) -> dict[str, Any]:
         """Everything but the bases, as plain data."""

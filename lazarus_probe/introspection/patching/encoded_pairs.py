@@ -123,10 +123,12 @@ def _tokens(
 ) -> tuple[list[int], str | None]:
     """The token of each answer after its prompt, and how the given ones are written."""
     unanswered = [prompt.ids for answer, prompt in answers if answer is None]
-    given = [(shown(answer), prompt.ids) for answer, prompt in answers if answer is not None]
+    written = [(shown(answer), prompt.ids) for answer, prompt in answers if answer is not None]
     tops = iter(next_tokens(subject, unanswered) if unanswered else ())
     spelled = (
-        spelled_after(subject, [ids for _, ids in given], [word for word, _ in given]) if given else None
+        spelled_after(subject, [ids for _, ids in written], [word for word, _ in written])
+        if written
+        else None
     )
     words = iter(spelled.tokens if spelled else ())
     tokens = [next(tops) if answer is None else next(words) for answer, _ in answers]

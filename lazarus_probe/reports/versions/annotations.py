@@ -61,8 +61,8 @@ def _place(test: str, root: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError):
         return {"file": name}
     own = function.rpartition("::")[2].partition("[")[0]
-    found = re.search(rf"^\s*(?:async\s+)?def {re.escape(own)}\(", text, re.MULTILINE) if own else None
-    return {"file": name} | ({"line": str(text[: found.end()].count("\n") + 1)} if found else {})
+    definition = re.search(rf"^\s*(?:async\s+)?def {re.escape(own)}\(", text, re.MULTILINE) if own else None
+    return {"file": name} | ({"line": str(text[: definition.end()].count("\n") + 1)} if definition else {})
 
 
 def _data(text: str) -> str:

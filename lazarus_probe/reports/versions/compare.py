@@ -140,7 +140,7 @@ def compare_neighbours(sides: Sequence[Side], fail_on: frozenset[Change] = WORSE
     judged = iter(corrected([record for of in known for of_model in of for record in of_model.values()]))
     return tuple(
         _comparison(
-            old, new, names, [dict(zip(each, islice(judged, len(each)), strict=True)) for each in of], fail_on
+            old, new, names, [dict(zip(keys, islice(judged, len(keys)), strict=True)) for keys in of], fail_on
         )
         for (old, new, names), of in zip(pairs, known, strict=True)
     )
@@ -154,8 +154,8 @@ def models_across(sides: Sequence[Side]) -> list[tuple[str, ...]]:
     names = [_names(side) for side in sides]
     if all(len(of_side) <= 1 for of_side in names):
         return [tuple(of_side[0] if of_side else "" for of_side in names)]
-    every = dict.fromkeys(name for of_side in names for name in of_side)
-    return [tuple(name if name in of_side else "" for of_side in names) for name in every]
+    all_names = dict.fromkeys(name for of_side in names for name in of_side)
+    return [tuple(name if name in of_side else "" for of_side in names) for name in all_names]
 
 
 def _comparison(

@@ -105,7 +105,7 @@ def _latest(folder: Path) -> Path:
     if file := _file_of(folder):
         return file
     folders = sorted(
-        (each for each in folder.iterdir() if each.is_dir()), key=lambda entry: natural(entry.name)
+        (entry for entry in folder.iterdir() if entry.is_dir()), key=lambda entry: natural(entry.name)
     )
     runs = [
         file

@@ -136,8 +136,8 @@ def play(
             _micro_batch(subject, rollout, advantages(scored, config.standardise), config, answers, sampled)
             for rollout, scored in zip(rollouts, rewards, strict=True)
         ]
-    every = np.concatenate(rewards)
-    return Played(batches, every, sampled.item() / every.size)
+    all_rewards = np.concatenate(rewards)
+    return Played(batches, all_rewards, sampled.item() / all_rewards.size)
 
 
 def _by_length(questions: Sequence[Question]) -> list[list[Question]]:

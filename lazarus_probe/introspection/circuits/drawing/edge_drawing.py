@@ -191,9 +191,9 @@ def _node_told(node: Node, laid: Layout) -> list[str]:
     """A node in a few lines: its name and hooks, and how many edges it reads and writes, the strongest of each."""
     lines = [node.name, ", ".join(_hooks(node, laid))]
     for verb, end in (("reads", 1), ("writes", 0)):
-        found = [line.edge for line in laid.lines if line.nodes[end] == node.name]
-        if found:
-            best, count = found[0], f"{len(found)} edge{'s' * (len(found) > 1)}"
+        edges = [line.edge for line in laid.lines if line.nodes[end] == node.name]
+        if edges:
+            best, count = edges[0], f"{len(edges)} edge{'s' * (len(edges) > 1)}"
             lines.append(f"{verb} {count}, the strongest {best.name} with {best.score.value:+.3f}")
     return lines
 

@@ -41,10 +41,10 @@ class Sender:
         Raises:
             ValueError: it names none.
         """
-        found = SENT.fullmatch(text)
-        if found is None:
+        match = SENT.fullmatch(text)
+        if match is None:
             raise ValueError(f"{text!r} is no sender; write {NAMED_SENDERS}")
-        return cls(*(None if number is None else int(number) for number in found.groups()))
+        return cls(*(None if number is None else int(number) for number in match.groups()))
 
     @property
     def place(self) -> tuple[float, int]:
@@ -89,10 +89,10 @@ class Receiver:
         Raises:
             ValueError: it names none.
         """
-        found = READ.fullmatch(text)
-        if found is None:
+        match = READ.fullmatch(text)
+        if match is None:
             raise ValueError(f"{text!r} is no receiver; write {NAMED_RECEIVERS}")
-        layer, head, query, shared, step = found.groups()
+        layer, head, query, shared, step = match.groups()
         if layer is None:
             return cls("logits")
         number = head if query else shared

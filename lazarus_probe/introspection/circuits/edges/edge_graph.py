@@ -74,12 +74,12 @@ class EdgeGraph:
     @cached_property
     def below(self) -> NDArray[np.int64]:
         """(N,) how many senders come before each receiver."""
-        found, before = list[int](), 1
+        counts, before = list[int](), 1
         for block in self.blocks:
-            found += [before] * (block.heads + 2 * block.kv_heads)
-            found += [before + block.heads] if block.mlp else []
+            counts += [before] * (block.heads + 2 * block.kv_heads)
+            counts += [before + block.heads] if block.mlp else []
             before += block.heads + block.mlp
-        return np.array([*found, before])
+        return np.array([*counts, before])
 
     @cached_property
     def ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -150,9 +150,9 @@ class EdgeGraph:
 
     def matrix(self, values: NDArray[Any]) -> NDArray[Any]:
         """Values of edges (..., E) by sender and receiver (..., S, N), zero where there is no edge."""
-        found = np.zeros((*values.shape[:-1], len(self.senders), len(self.receivers)), values.dtype)
-        found[..., self.ends[0], self.ends[1]] = values
-        return found
+        by_nodes = np.zeros((*values.shape[:-1], len(self.senders), len(self.receivers)), values.dtype)
+        by_nodes[..., self.ends[0], self.ends[1]] = values
+        return by_nodes
 
     @cached_property
     def places(self) -> NDArray[np.int64]:
@@ -202,11 +202,11 @@ class EdgeGraph:
     @cached_property
     def inputs_of(self) -> list[list[int]]:
         """By sender the indices of the receivers that it computes from."""
-        found = [list[int]() for _ in self.senders]
+        numbers = [list[int]() for _ in self.senders]
         for number, senders in enumerate(self._fed):
             for index in senders:
-                found[index].append(number)
-        return found
+                numbers[index].append(number)
+        return numbers
 
     @cached_property
     def _fed(self) -> list[list[int]]:

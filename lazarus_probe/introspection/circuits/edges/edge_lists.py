@@ -76,21 +76,23 @@ def read_edges(path: str | Path, graph: EdgeGraph) -> Flags:
             return _of_circuit(path, graph)
         return _flags(_of_json(document, graph), graph)
     except ValueError as error:
-        said = " ".join(str(error).split())
-        raise ValueError(said if said.startswith(f"{path}") else f"edges of {path}: {said}") from None
+        message = " ".join(str(error).split())
+        raise ValueError(
+            message if message.startswith(f"{path}") else f"edges of {path}: {message}"
+        ) from None
 
 
 def _flags(listed: Iterator[_Listed], graph: EdgeGraph) -> Flags:
     kept, seen = np.zeros(graph.size, dtype=bool), dict[tuple[str, str], str]()
-    for each in listed:
-        first = seen.setdefault((each.sender, each.receiver), each.where)
-        name = f"{each.sender} -> {each.receiver}"[:200]
-        if first != each.where:
-            raise ValueError(f"{each.where}: {name!r} is {first} again; list each edge once")
+    for edge in listed:
+        first = seen.setdefault((edge.sender, edge.receiver), edge.where)
+        name = f"{edge.sender} -> {edge.receiver}"[:200]
+        if first != edge.where:
+            raise ValueError(f"{edge.where}: {name!r} is {first} again; list each edge once")
         try:
-            kept[named_edges(each.sender, each.receiver, graph)] = True
+            kept[named_edges(edge.sender, edge.receiver, graph)] = True
         except ValueError as error:
-            raise ValueError(f"{each.where}: {error}") from None
+            raise ValueError(f"{edge.where}: {error}") from None
     if not kept.any():
         raise ValueError("it lists no edges; write one a line, as in 'L3.H2 -> L7.H1.q'")
     return kept
@@ -121,12 +123,12 @@ def _described(graph: EdgeGraph) -> str:
         for layer, block in enumerate(graph.blocks)
         if not layer or block != graph.blocks[layer - 1]
     ]
-    told = [
+    blocks = [
         f"{block.heads} heads, {block.kv_heads} key-value heads and {'an' if block.mlp else 'no'} MLP"
         + (f" from block {layer} on" if layer else "")
         for layer, block in changes[:3]
     ]
-    return f"{len(graph.blocks)} blocks of {', '.join(told)}" + (", ..." if len(changes) > 3 else "")
+    return f"{len(graph.blocks)} blocks of {', '.join(blocks)}" + (", ..." if len(changes) > 3 else "")
 
 
 def _of_json(document: Any, graph: EdgeGraph) -> Iterator[_Listed]:

@@ -53,16 +53,16 @@ def named_edges(sender: str, receiver: str, graph: EdgeGraph) -> list[int]:
     if not read:
         close = _instead(receiver, _readers(receiver, graph), NAMED_RECEIVERS)
         raise ValueError(f"{_short(receiver)!r} is no receiver; {close}")
-    return [graph.index(Edge(sent, each)) for each in read]
+    return [graph.index(Edge(sent, receiver)) for receiver in read]
 
 
 def _sender(name: str) -> Sender | None:
     plain = INDEX.sub(r".\1", name) if len(name) <= LONGEST else ""
     if plain in EMBED:
         return Sender()
-    if found := SENT_BY_HEAD.fullmatch(plain):
-        return Sender(_number(found.groups()[:-1]), int(found[5]))
-    return Sender(_number(found.groups())) if (found := SENT_BY_MLP.fullmatch(plain)) else None
+    if match := SENT_BY_HEAD.fullmatch(plain):
+        return Sender(_number(match.groups()[:-1]), int(match[5]))
+    return Sender(_number(match.groups())) if (match := SENT_BY_MLP.fullmatch(plain)) else None
 
 
 def _receivers(name: str, graph: EdgeGraph) -> list[Receiver]:
@@ -70,14 +70,14 @@ def _receivers(name: str, graph: EdgeGraph) -> list[Receiver]:
     plain = INDEX.sub(r".\1", name) if len(name) <= LONGEST else ""
     if plain in (*LOGITS, _end(graph)):
         return [Receiver("logits")]
-    if found := READ_BY_MLP.fullmatch(plain):
-        return [Receiver("mlp", _number(found.groups()))]
+    if match := READ_BY_MLP.fullmatch(plain):
+        return [Receiver("mlp", _number(match.groups()))]
     if OWN.fullmatch(plain):
         return [Receiver.parse(plain)]
     for pattern in READ_BY_HEAD:
-        if found := pattern.fullmatch(plain):
-            steps = (found["reads"] or "qkv").lower()
-            return [_of_head(int(found["layer"]), int(found["head"]), step, graph) for step in steps]
+        if match := pattern.fullmatch(plain):
+            steps = (match["reads"] or "qkv").lower()
+            return [_of_head(int(match["layer"]), int(match["head"]), step, graph) for step in steps]
     return []
 
 
