@@ -28,7 +28,7 @@ hypotheses: $(READY) ## test the published claims on MODEL (default: organism)
 	@echo "testing the claims in hypotheses/ on $(MODEL)"
 	@$(BIN)/python -m pytest hypotheses/ --model "$(MODEL)" -n $(WORKERS) --dist loadfile
 
-test: $(READY) ## run the package's own tests: those not marked slow or long, benchmarks left out
+test: $(READY) ## run the package's own tests: those not marked slow, nested or long, benchmarks left out
 	@echo "running the tests in tests/"
 	@$(BIN)/python -m pytest tests/ --benchmark-skip -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
@@ -36,10 +36,9 @@ test-all: $(READY) ## run the slow tests too: whole sweeps, more seeds, suites w
 	@echo "running the tests in tests/, the slow ones too"
 	@$(BIN)/python -m pytest tests/ -m "not long" --benchmark-skip -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-nested: $(READY) ## run what runs pytest itself: all claims on an untrained model, and the examples of the documents
-	@echo "testing the claims in hypotheses/ on an untrained model, and what README, guide and notebook show"
-	@$(BIN)/python -m pytest tests/test_null.py tests/test_readme.py tests/docs/test_guide.py tests/docs/test_notebook.py \
-		-m slow -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+nested: $(READY) ## run suites within the suite: the claims on an untrained model and on mutants, and the examples of the documents
+	@echo "running suites within the suite: the claims on an untrained model and on mutants, the documents' examples, the demo"
+	@$(BIN)/python -m pytest tests/ -m "nested and not slow" --benchmark-skip -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 faults-caught: $(READY) ## put ten faults into copies of the package, and say which test of `make test` catches each
 	@$(BIN)/python -m tests.mutants.run

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -28,26 +29,32 @@ DEEPEST = 8  # blocks of the deepest trained models here, such as the organism
 FIRST = (
     "hypotheses/test_architectures.py",
     "test_null.py",
+    "model_mutants/test_run.py",
     "sweep/test_mixed_architectures.py",
     "sweep/test_dense_architectures.py",
     "faults/test_faults.py",
-    "hypotheses/test_material.py",
     "architectures/test_hooks.py",
-    "cli/test_seed_commands.py",
     "calibration/test_false_alarms.py",
-    "introspection/probing/test_probe.py",
-    "calibration/test_guards.py",
+    "docs/test_examples.py",
+    "hooks/test_split_models.py",
+    "hypotheses/test_material.py",
+    "training/sft/test_train.py",
+    "cli/test_seed_commands.py",
+    "hooks/test_compiled.py",
+    "introspection/patching/test_fact_measures.py",
     "plugin/test_run_file.py",
-    "plugin/test_baselines.py",
-    "hypotheses/test_answering.py",
-    "calibration/test_planted_found.py",
-    "experiments/test_arms.py",
+    "model_mutants/test_changes.py",
+    "introspection/circuits/test_listed_circuit.py",
 )
 VARIANTS = {
     "plain": {"num_key_value_heads": 4, "tie_word_embeddings": True},
     "grouped": {"num_key_value_heads": 2, "tie_word_embeddings": False},
     "biased": {"num_key_value_heads": 1, "attention_bias": True, "mlp_bias": True, "head_dim": 16},
 }
+
+# A machine that others use too may take long over anything: how fast an example is says nothing here.
+hypothesis.settings.register_profile("any machine", hypothesis.settings.default, deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -21,7 +21,7 @@ def blocks(page: str = "README.md") -> list[str]:
     return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
-@pytest.mark.slow
+@pytest.mark.nested
 def test_own_claim_comes_to_the_verdict_told(tmp_path):
     """The README's own claim, of 15 lines at most, runs and is called confounded by a bag of tokens."""
     claim = blocks()[0]
@@ -44,7 +44,7 @@ def test_patching_example_runs():
     assert (source.logits != patched.logits).any().item()  # type: ignore[attr-defined]
 
 
-@pytest.mark.slow
+@pytest.mark.nested
 def test_falsify_example_runs(organism):
     """The search ends in a measurement that the claim can be judged by."""
     claim = find_claim(

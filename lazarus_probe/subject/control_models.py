@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from lazarus_probe.anatomy.plain_weights import named_weights
 from lazarus_probe.spelling import one_of
 from lazarus_probe.statistics.model_spread import FEWEST
+from lazarus_probe.subject.kept_weights import KeptWeights
 from lazarus_probe.subject.subject import Subject, arguments
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ ControlKind = Literal["untrained", "new_blocks", "permuted_blocks"]
 MEMORY = 2**28
 # With its size, since counting the bytes of hundreds of kept models takes longer than building another small one.
 _BUILT: OrderedDict[tuple[str, int], tuple[Subject, int]] = OrderedDict()
+_PERMUTED = KeptWeights()
 
 
 def lesioned(subject: Subject, lesion: Lesion, seed: int = 0) -> Subject:
@@ -93,9 +95,15 @@ def _lesioned_weights(
         if not name.startswith(blocks):
             yield name, read()
         elif lesion == "permuted_blocks" and name.startswith(permuted):
-            # A generator of its own for each weight, so that it is the same however many layers are permuted.
-            order = random_order(int(np.prod(shape)), np.random.default_rng((seed, crc32(name.encode()))))
-            yield name, _permuted(read(), order)
+            key = (subject.fingerprint, seed, name)
+            words = _PERMUTED.get(key)
+            weight = read()
+            if words is None:
+                # A generator of its own for each weight, so that it is the same however many layers are permuted.
+                order = random_order(int(np.prod(shape)), np.random.default_rng((seed, crc32(name.encode()))))
+                words = _permuted_words(weight, order)
+                _PERMUTED.keep(key, words)
+            yield name, mx.array(words).view(weight.dtype)
 
 
 def random_order(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -113,11 +121,13 @@ def random_order(count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     return keys
 
 
-def _permuted(weight: mx.array, order: NDArray[np.int64]) -> mx.array:
-    """A weight's entries in another order, gathered by NumPy: mlx takes 14 times as long on a CPU."""
-    # As whole numbers of the same size, because NumPy has no bfloat16.
-    words = weight.view({2: mx.uint16, 4: mx.uint32}[weight.dtype.size])
-    return mx.array(np.array(words).reshape(-1)[order].reshape(weight.shape)).view(weight.dtype)
+def _permuted_words(weight: mx.array, order: NDArray[np.int64]) -> NDArray[Any]:
+    """A weight's entries in another order, gathered by NumPy: mlx takes 14 times as long on a CPU.
+
+    They are whole numbers of the same size, because NumPy has no bfloat16.
+    """
+    words = np.array(weight.view({2: mx.uint16, 4: mx.uint32}[weight.dtype.size]))
+    return words.reshape(-1)[order].reshape(weight.shape)
 
 
 def _paths(subject: Subject, layers: int) -> tuple[str, ...]:

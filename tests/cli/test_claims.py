@@ -41,6 +41,7 @@ def test_copies_say_how_to_run_them(capsys, tmp_path):
     assert all(Path(line).is_file() for line in lines[:-1])
 
 
+@pytest.mark.nested
 def test_a_claim_runs_in_any_folder(tmp_path):
     """In a folder with settings of its own, the claim is tested as in a clone, and its run is written there."""
     (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\n")

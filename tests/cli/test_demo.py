@@ -5,10 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from lazarus_probe.cli import demo
 from lazarus_probe.cli.lazarus import main
 
 
+@pytest.mark.nested
 def test_one_of_each_outcome_without_a_network(tmp_path, monkeypatch, capsys):
     """In an empty folder the three claims come out supported, confounded and refuted, and the page is there."""
     monkeypatch.chdir(tmp_path)

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
 import console_blocks
 
@@ -27,6 +29,7 @@ def test_the_first_names_print_what_stands_below_them():
     assert not failures, "".join(failures)
 
 
+@pytest.mark.nested
 def test_the_causal_claims_come_to_the_verdicts_shown(tmp_path):
     """Both tests of the page run as they stand there, and the rows of their verdicts are in it."""
     text = (DOCS / "causal_claims.md").read_text(encoding="utf-8")

@@ -15,7 +15,7 @@ import console_blocks
 GUIDE = (console_blocks.ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.slow
+@pytest.mark.nested
 def test_claim_of_the_guide_is_confounded(tmp_path: Path):
     """The guide's test runs as it stands there, and ends in the verdict that is told, on both models."""
     console_blocks.write_files(GUIDE, tmp_path)

@@ -13,7 +13,7 @@ import notebook
 BOOK = notebook.read()
 
 
-@pytest.mark.slow
+@pytest.mark.nested
 def test_every_cell_runs():
     """The code cells run one after the other, without Jupyter."""
     names: dict[str, object] = {}

@@ -105,7 +105,6 @@ def words_of(line: str) -> st.SearchStrategy[list[str]]:
 def examples(count: int) -> settings:
     return settings(
         max_examples=count,
-        deadline=None,
         derandomize=True,
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )

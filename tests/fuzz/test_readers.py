@@ -44,7 +44,6 @@ def test_whole_file_is_read(reader: readers.Reader, tmp_path: Path):
 def examples(count: int) -> settings:
     return settings(
         max_examples=count,
-        deadline=None,
         derandomize=True,
         suppress_health_check=[HealthCheck.function_scoped_fixture],
     )

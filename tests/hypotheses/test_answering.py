@@ -33,7 +33,7 @@ def lenient(text, expected, question=""):
 
 arithmetic.is_answer = arithmetic.answers_at_once = lenient
 """
-FILES = ("arithmetic/test_patching.py", "arithmetic/test_difficulty_gate.py")  # every time
+FILES = ("arithmetic/test_patching.py", "arithmetic/test_difficulty_gate.py")  # on every change
 ALL_FILES = (
     "arithmetic/test_difficulty_gate.py",
     "arithmetic/test_patching.py",
@@ -47,7 +47,10 @@ ALL_FILES = (
 
 @pytest.fixture(
     scope="module",
-    params=[(ARCHITECTURES[:1], FILES), pytest.param((ARCHITECTURES, ALL_FILES), marks=pytest.mark.slow)],
+    params=[
+        pytest.param((ARCHITECTURES[:1], FILES), marks=pytest.mark.nested),
+        pytest.param((ARCHITECTURES, ALL_FILES), marks=pytest.mark.slow),
+    ],
     ids=["few", "all"],
 )
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:

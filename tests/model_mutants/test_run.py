@@ -17,6 +17,8 @@ from lazarus_probe.mutants.suite import PlainRun, Suite, run_models, run_plain
 from lazarus_probe.subject import Subject
 from tests.model_mutants.own_suite import OWN
 
+pytestmark = pytest.mark.nested
+
 INNER = ("head zeroed", "neurons permuted", "mlp halved", "2-bit layer", "layers swapped")
 HARMLESS = ("neurons permuted with their weights", "up and down rescaled", "8-bit layer", "float16 rounding")
 

@@ -10,6 +10,7 @@ from tests.plugin.conftest import Project
 from tests.processes import Ended, run_ranks
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.nested
 
 SUITE = """
     from lazarus_probe import trace

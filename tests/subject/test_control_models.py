@@ -14,7 +14,13 @@ from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.subject import Subject
-from lazarus_probe.subject.control_models import LESIONS, ControlModel, _permuted, lesioned, random_order
+from lazarus_probe.subject.control_models import (
+    LESIONS,
+    ControlModel,
+    _permuted_words,
+    lesioned,
+    random_order,
+)
 
 
 def weights(subject):
@@ -132,8 +138,7 @@ def test_entries_are_permuted_as_they_are(dtype):
     weight = mx.concatenate([mx.random.normal((5, 6), key=mx.random.key(1)), mx.full((1, 6), mx.nan)])
     weight = weight.astype(dtype)
     order = np.random.default_rng(0).permutation(weight.size)
-    permuted = _permuted(weight, order)
-    assert permuted.dtype == dtype
+    permuted = mx.array(_permuted_words(weight, order)).view(dtype)
     assert mx.array_equal(permuted, weight.reshape(-1)[mx.array(order)].reshape(6, 6), equal_nan=True)
 
 

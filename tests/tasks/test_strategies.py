@@ -21,7 +21,7 @@ from lazarus_probe.tasks.strategies import (
 )
 
 ALL = 10**6
-quick = settings(derandomize=True, database=None, deadline=None, max_examples=60)
+quick = settings(derandomize=True, database=None, max_examples=60)
 
 
 def rng() -> np.random.Generator:

@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lazarus_probe.training.batches import Batch, Sample, batches, collate, padded
@@ -31,7 +31,6 @@ def same(left: list[Batch], right: list[Batch]) -> bool:
     return all(np.array_equal(a, b) for one, other in pairs for a, b in zip(one, other, strict=True))
 
 
-@settings(deadline=None)
 @given(LENGTHS, st.integers(1, 8), st.integers(0, 3))
 def test_every_sample_comes_once_an_epoch(lengths, batch_size, seed):
     """Three epochs hold every sample three times, and each epoch once, whatever the last batch lacks."""
@@ -43,7 +42,6 @@ def test_every_sample_comes_once_an_epoch(lengths, batch_size, seed):
         assert sorted(one) == list(range(1, len(samples) + 1))
 
 
-@settings(deadline=None)
 @given(LENGTHS, st.integers(1, 4), st.integers(1, 3), st.integers(0, 12))
 def test_start_passes_steps_over(lengths, batch_size, accumulate, start):
     """Batches from a later step on are those that an unbroken run sees there."""
@@ -62,7 +60,6 @@ def test_seed_decides_the_order():
     assert first == again != other
 
 
-@settings(deadline=None)
 @given(LENGTHS, st.integers(1, 8))
 def test_one_order_of_lengths_for_all_seeds(lengths, batch_size):
     """With an order of their own, runs of two seeds have equally long batches at each step, and every sample still."""
@@ -92,7 +89,6 @@ def test_batches_hold_about_one_length():
     assert lengths == {5: 4, 29: 4}
 
 
-@settings(deadline=None)
 @given(st.integers(2, 5000))
 def test_padding_is_small_and_of_few_lengths(length):
     """A batch is at most 3 tokens longer than its longest sample, or an eighth above 64."""

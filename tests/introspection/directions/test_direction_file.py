@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -100,7 +100,6 @@ def test_a_cut_archive_is_refused(cut: int, tmp_path: Path) -> None:
         read_direction(path)
 
 
-@settings(deadline=None)  # a busy machine may take long over a file
 @given(data=st.data())
 def test_damaged_bytes_never_surprise(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Files with bytes changed are read or refused with a one-line ValueError, and nothing else."""

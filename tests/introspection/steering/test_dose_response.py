@@ -223,7 +223,9 @@ def test_curves_are_in_order_of_the_dose(found):
     curve, random = found.curves("kl")
     assert curve.x == random.x == (-1.0, 0.0, 0.5, 1.0)
     assert curve.y[1] == pytest.approx(0, abs=1e-6)
-    assert all(low <= y <= high for low, y, high in zip(random.low, random.y, random.high, strict=True))
+    # The mean of equal numbers may be rounded to a neighbour of theirs.
+    low, high = np.nextafter(random.low, -np.inf), np.nextafter(random.high, np.inf)
+    assert ((low <= random.y) & (random.y <= high)).all()
     assert "Probability of the target" in found._repr_html_()
 
 
