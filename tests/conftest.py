@@ -8,7 +8,6 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,15 +112,36 @@ def compiling(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def few_models() -> Iterator[None]:
-    """Three control models of a kind, the fewest, where a study takes five; and 199 shuffles, which tell 0.005."""
-    from lazarus_probe.subject import control_models
+    """Three control models of a kind, the fewest, where analyses take five; and 199 shuffles, which tell 0.005."""
+    from lazarus_probe import head_scores
+    from lazarus_probe.introspection import head_circuits
+    from lazarus_probe.introspection.geometry.commutativity import commutativity
+    from lazarus_probe.introspection.geometry.layer_similarity import layer_similarity
+    from lazarus_probe.subject.control_models import control_models, untrained_models
 
     with pytest.MonkeyPatch.context() as patch:
-        for study in ("embedding", "early_layers"):
-            few = partial(control_models.control_models, count=control_models.FEWEST)
-            patch.setattr(f"lazarus_probe.introspection.studies.{study}.control_models", few)
+        for function in (head_circuits, head_scores, layer_similarity):
+            _by_default(patch, function, "untrained")
+        for function, name in (
+            (commutativity, "models"),
+            (control_models, "count"),
+            (untrained_models, "count"),
+        ):
+            _by_default(patch, function, name)
         patch.setattr("lazarus_probe.statistics.probes.held_out.DRAWS", 199)
         yield
+
+
+def _by_default(patch: pytest.MonkeyPatch, function: Any, name: str) -> None:
+    """The fewest control models, where a caller gives no number of them."""
+    from lazarus_probe.subject.control_models import FEWEST
+
+    if name in (function.__kwdefaults__ or {}):
+        patch.setitem(function.__kwdefaults__, name, FEWEST)
+        return
+    names, defaults = function.__code__.co_varnames[: function.__code__.co_argcount], [*function.__defaults__]
+    defaults[names.index(name) - len(names)] = FEWEST
+    patch.setattr(function, "__defaults__", tuple(defaults))
 
 
 @pytest.fixture(scope="session")

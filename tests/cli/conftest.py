@@ -31,6 +31,11 @@ def _read_alone(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("loaded_once")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _few(few_models: None) -> None:
+    """Commands are held against three control models of a kind; what differs with five is the analysis's own test."""
+
+
 @pytest.fixture
 def interrupt_after() -> Callable[[int], AbstractContextManager[None]]:
     """A context in which the command that trains in this process is sent SIGINT at the end of a step."""
