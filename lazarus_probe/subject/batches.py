@@ -1,4 +1,4 @@
-"""Prompts as token ids, batched by equal length: nothing is ever padded, so no mask can be wrong."""
+"""Prompts as token ids, batched by equal length: nothing that is measured is padded, so no mask can be wrong."""
 
 from __future__ import annotations
 

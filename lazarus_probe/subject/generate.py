@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
+import numpy as np
 
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.fast_gates import fast_gates
 from lazarus_probe.subject.finite import is_finite, peak, refuse
 from lazarus_probe.subject.last_position import last_logits
+from lazarus_probe.subject.padded_rows import can_pad, padded_batches, start_padded
 from lazarus_probe.subject.shared_prefix import run_shared_prefix, runs_in_parts
 from lazarus_probe.tasks.numbers import CutText
 
@@ -25,7 +27,9 @@ MANY = 512
 def greedy(
     subject: Subject, prompts: Sequence[Prompt], max_tokens: int, stop: str | Sequence[str] = ()
 ) -> list[str]:
-    """The most likely continuation of each prompt, token by token, in batches of equal length.
+    """The most likely continuation of each prompt, token by token, in batches.
+
+    Rows are of equal length, or padded where the model was seen to compute them as it does alone (`can_pad`).
 
     Inside `hooked(...)` the hooks act on every step.
 
@@ -55,24 +59,36 @@ def greedy(
     encoded = encode_all(subject, prompts)
     texts = [""] * len(encoded)
     with fast_gates(subject):
-        for indices, tokens in by_length(encoded):
-            for index, text in zip(indices, _greedy_batch(subject, tokens, max_tokens, stops), strict=True):
+        for indices in _batches(subject, encoded):
+            rows = [[int(token) for token in encoded[index]] for index in indices]
+            for index, text in zip(indices, _greedy_batch(subject, rows, max_tokens, stops), strict=True):
                 texts[index] = text
     return texts
 
 
-def _greedy_batch(subject: Subject, tokens: mx.array, max_tokens: int, stops: tuple[str, ...]) -> list[str]:
-    tokens_so_far, prompts = [tokens], _lists(tokens)
-    cache, tokens = _started(subject, tokens)
+def _batches(subject: Subject, encoded: Sequence[Sequence[int]]) -> Iterable[list[int]]:
+    """The prompts that are run together: of equal length, or of any where the model allows it."""
+    by_equal = [indices for indices, _ in by_length(encoded)]
+    together = list(padded_batches(encoded))
+    return together if len(together) < len(by_equal) and can_pad(subject) else by_equal
+
+
+def _greedy_batch(
+    subject: Subject, prompts: list[list[int]], max_tokens: int, stops: tuple[str, ...]
+) -> list[str]:
+    cache, tokens = _started(subject, prompts)
     new: list[list[int]] = [[] for _ in prompts]
+    run = [[*prompt] for prompt in prompts]
     running = [True] * len(prompts)
     for _ in range(max_tokens):
         logits = last_logits(subject, tokens, cache)
         chosen, largest = mx.argmax(logits, axis=-1), peak(logits)
         mx.eval(chosen, largest)
         if not is_finite(largest):
-            refuse(subject, mx.concatenate(tokens_so_far, axis=1))
+            finite = np.array(mx.isfinite(logits).all(axis=-1))
+            refuse(subject, mx.array([run[int(finite.argmin())]]))
         for row, token in enumerate(_ints(chosen)):
+            run[row].append(token)
             if running[row] and token in subject.eos_token_ids:
                 running[row] = False
             if running[row]:
@@ -81,33 +97,32 @@ def _greedy_batch(subject: Subject, tokens: mx.array, max_tokens: int, stops: tu
         if not any(running):
             break
         tokens = chosen[:, None]
-        tokens_so_far.append(tokens)
     return [
-        cut_at_stop(continuation(subject, *pair), stops, cut=going)
-        for *pair, going in zip(prompts, new, running, strict=True)
+        cut_at_stop(continuation(subject, prompt, of_row), stops, cut=going)
+        for prompt, of_row, going in zip(prompts, new, running, strict=True)
     ]
 
 
-def _started(subject: Subject, tokens: mx.array) -> tuple[list[Any], mx.array]:
+def _started(subject: Subject, prompts: list[list[int]]) -> tuple[list[Any], mx.array]:
     """A cache with what was run of the rows already, and the tokens of the rows (B, L) after that.
 
     The tokens that all rows begin with are run once: worked examples before a question, or the start of a chat, are
     most of a prompt. Of many tokens all but the last are run without their logits. Hooks act on whole prompts.
     """
-    cache, length = run_shared_prefix(subject, tokens, tokens.shape[1] - 1)
-    tokens = tokens[:, length:]
-    if runs_in_parts(subject, cache) and tokens.shape[1] > 1 and tokens.size > MANY:
+    if len({len(prompt) for prompt in prompts}) > 1:
+        cache, tokens = start_padded(subject, prompts)
+        in_parts = True
+    else:
+        tokens = mx.array(prompts)
+        cache, length = run_shared_prefix(subject, tokens, tokens.shape[1] - 1)
+        tokens, in_parts = tokens[:, length:], runs_in_parts(subject, cache)
+    if in_parts and tokens.shape[1] > 1 and tokens.size > MANY:
         subject.model(tokens[:, :-1], cache=cache)
         tokens = tokens[:, -1:]
     return cache, tokens
 
 
 def _ints(tokens: mx.array) -> list[int]:
-    values: Any = tokens.tolist()
-    return list(values)
-
-
-def _lists(tokens: mx.array) -> list[list[int]]:
     values: Any = tokens.tolist()
     return list(values)
 
