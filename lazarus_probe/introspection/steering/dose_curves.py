@@ -142,9 +142,9 @@ class DoseResponse:
         curves = [Curve("score", doses, tuple(effect.means[order].tolist()), axis="coefficient")]
         if len(effect.random):
             random = effect.random_means[:, order]
-            middle, low, high = (
-                tuple(part.tolist()) for part in (random.mean(axis=0), random.min(axis=0), random.max(axis=0))
-            )
+            ends = random.min(axis=0), random.max(axis=0)
+            middle = random.mean(axis=0).clip(*ends)  # of equal numbers it may be off by rounding
+            middle, low, high = (tuple(part.tolist()) for part in (middle, *ends))
             curves.append(Curve("random_direction", doses, middle, low, high, "coefficient"))
         return tuple(curves)
 
