@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,6 +38,21 @@ def test_every_public_name_is_there(package):
     for name in module.__all__:
         assert getattr(module, name) is not None
     assert set(module.__all__) <= set(dir(module))
+
+
+def test_a_site_may_be_a_text_wherever_it_is_asked_for():
+    """Every public function that takes a site or several takes texts such as `resid_post.4` too."""
+    homes = [lazarus_probe, *(importlib.import_module(f"lazarus_probe.{name}") for name in MODULES)]
+    functions = {name: getattr(home, name) for home in homes for name in home.__all__}
+    taken = {
+        f"{name}({parameter.name})": str(parameter.annotation)
+        for name, function in functions.items()
+        if inspect.isfunction(function)
+        for parameter in inspect.signature(function).parameters.values()
+        if re.search(r"\bSite\b", str(parameter.annotation))
+    }
+    assert len(taken) > 15
+    assert [name for name, annotation in taken.items() if "Site | str" not in annotation] == []
 
 
 @pytest.mark.parametrize("package", LAZY)

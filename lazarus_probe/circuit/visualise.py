@@ -27,6 +27,7 @@ CONTROL_STYLES = ("--", ":", "-.")
 LONGEST = 14
 # Tokens named along an axis at most, and tokens of a prompt whose attention is drawn.
 NAMED = 64
+UPRIGHT = 3  # characters of a name that fit below a cell
 DRAWN = 256
 
 
@@ -54,7 +55,7 @@ def draw_points(
             alpha=0.75,
             marker=MARKS[number % len(MARKS)],
             color=f"C{number % 10}",
-            label=f"{_shown(label)} ({int(rows.sum())})",
+            label=f"{shown(label)} ({int(rows.sum())})",
         )
     axes.set_title(title, parse_math=False)
     axes.set_xlabel(names[0])
@@ -150,13 +151,13 @@ def draw_lens(subject: Subject, prompt: str, path: Path, top: int = 5) -> dict[s
             values,
             marker=MARKS[number % len(MARKS)],
             markersize=4,
-            label=_shown(repr(subject.decode([token]))),
+            label=shown(repr(subject.decode([token]))),
         )
-    axes.set_title(f"Logit lens: {_shown(prompt, 60)}", parse_math=False, fontsize=10)
+    axes.set_title(f"Logit lens: {shown(prompt, 60)}", parse_math=False, fontsize=10)
     axes.set_xlabel("layer, and its likeliest token")
     axes.set_ylabel("probability")
     axes.set_ylim(-0.02, 1.02)
-    names = [f"{n}\n{_shown(repr(text), 9)}" for n, text in zip(lens.layers, likeliest, strict=True)]
+    names = [f"{n}\n{shown(repr(text), 9)}" for n, text in zip(lens.layers, likeliest, strict=True)]
     axes.set_xticks(lens.layers, names, fontsize=7, parse_math=False)
     _legend(axes, "final top tokens")
     _save(figure, path)
@@ -190,12 +191,15 @@ def _heatmap(
     axes: Axes, values: NDArray[Any], rows: Sequence[str], columns: Sequence[str], small: bool = False
 ) -> AxesImage:
     image = axes.imshow(values, cmap="viridis", vmin=0, vmax=1, aspect="auto")
-    size = 6 if small else 8
+    size = 7.5 if small else 8
     across, down = (range(0, len(names), -(-len(names) // NAMED) or 1) for names in (columns, rows))
-    axes.set_xticks(
-        across, [_shown(columns[i]) for i in across], rotation=90, fontsize=size, parse_math=False
-    )
-    axes.set_yticks(down, [_shown(rows[i]) for i in down], fontsize=size, parse_math=False)
+    names = [shown(columns[i]) for i in across]
+    axes.set_xticks(across, names, fontsize=size, parse_math=False)
+    for text in (
+        axes.get_xticklabels()
+    ):  # on its side a sign is hard to tell from another; only long names have to be
+        text.set_rotation(90 if len(text.get_text()) > UPRIGHT else 0)
+    axes.set_yticks(down, [shown(rows[i]) for i in down], fontsize=size, parse_math=False)
     if not small:
         axes.figure.colorbar(image, ax=axes, label="attention")
         axes.set_xlabel("attended to")
@@ -208,7 +212,7 @@ def _legend(axes: Axes, title: str | None = None) -> None:
         text.set_parse_math(False)
 
 
-def _shown(text: str, longest: int = LONGEST) -> str:
+def shown(text: str, longest: int = LONGEST) -> str:
     """A text in one line of printable characters, cut where it is long."""
     line = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
     # A leading underscore would keep a name out of a legend.

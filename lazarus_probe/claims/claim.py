@@ -279,4 +279,7 @@ def _wrong(kind: str, error: Mapping[str, Any]) -> str:
         return str(error["ctx"]["error"])
     if choices := choices_in(error):
         return f"field {name!r} is {error['input']!r}; {one_of(str(error['input']), choices)}"
+    if kind == "string_pattern_mismatch":
+        right = "lower-case letters and digits, with - or _ between words, as in 'digits-in-order'"
+        return f"field {name!r} is {error['input']!r}; give {right}"
     return f"field {name!r}: {error['msg']}, not {error['input']!r}"

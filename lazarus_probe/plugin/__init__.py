@@ -17,7 +17,12 @@ from lazarus_probe.plugin.fixtures import (
     untrained_models,
 )
 from lazarus_probe.plugin.models import pytest_generate_tests
-from lazarus_probe.plugin.options import pytest_addoption, pytest_configure, pytest_report_header
+from lazarus_probe.plugin.options import (
+    pytest_addoption,
+    pytest_configure,
+    pytest_load_initial_conftests,
+    pytest_report_header,
+)
 from lazarus_probe.plugin.outcomes import pytest_runtest_makereport
 from lazarus_probe.plugin.parallel import pytest_cmdline_main, pytest_xdist_make_scheduler
 from lazarus_probe.plugin.pooled import pytest_runtest_call, pytest_runtest_setup
@@ -44,6 +49,7 @@ __all__ = [
     "pytest_collection_modifyitems",
     "pytest_configure",
     "pytest_generate_tests",
+    "pytest_load_initial_conftests",
     "pytest_report_header",
     "pytest_runtest_call",
     "pytest_runtest_makereport",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from copy import copy
+
 import pytest
 
 from lazarus_probe.plain import without_halves
@@ -13,7 +16,7 @@ from lazarus_probe.plugin.shards import add_shard_option, check_shard
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the plugin's options; a repository may alias `--model` to `--probe-model` in its conftest.py."""
+    """Add the plugin's options; `pytest_load_initial_conftests` adds short names of two."""
     group = parser.getgroup("lazarus_probe", "claims about what happens inside a language model")
     group.addoption(
         "--probe-model",
@@ -80,6 +83,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "default of --probe-activations: a folder, relative to the rootdir",
         type="string",
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Iterator[None]:
+    """Take `--model` for `--probe-model`, and `--adapter`, where no conftest.py or other plugin has such an option.
+
+    Added with the others they would clash with one that has, and break every session of its user.
+    """
+    yield
+    short = {"--model": {"dest": "probe_model", "action": "append"}, "--adapter": {"dest": "probe_adapter"}}
+    if not any(arg.partition("=")[0] in short for arg in args):
+        return
+    _, unknown = parser.parse_known_and_unknown_args(args, copy(early_config.option))
+    for name in {arg.partition("=")[0] for arg in unknown} & short.keys():
+        parser.addoption(name, **short[name])
 
 
 def pytest_configure(config: pytest.Config) -> None:

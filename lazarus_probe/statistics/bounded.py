@@ -20,7 +20,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lazarus_probe.statistics.clusters import Floats, Ints, as_values, index_clusters
+from lazarus_probe.statistics.clusters import Floats, Ints, as_names, as_values, index_clusters
 from lazarus_probe.statistics.intervals import Interval, checked_level
 
 Units = ArrayLike | Mapping[str, ArrayLike]
@@ -138,10 +138,10 @@ def kinds_of(units: Units) -> dict[str, NDArray[np.generic]]:
         ValueError: no kind of unit.
     """
     if not isinstance(units, Mapping):
-        return {"unit": np.asarray(units)}
+        return {"unit": as_names(units)}
     if not units:
         raise ValueError("units is empty: name at least one kind, as in {'family': families}")
-    return {str(name): np.asarray(names) for name, names in units.items()}
+    return {str(name): as_names(names) for name, names in units.items()}
 
 
 def count_units(units: Units) -> dict[str, int]:
@@ -152,8 +152,8 @@ def count_units(units: Units) -> dict[str, int]:
 def take_units(units: Units, rows: NDArray[np.intp]) -> Units:
     """The units of some rows, by row number."""
     if isinstance(units, Mapping):
-        return {name: np.asarray(names)[rows] for name, names in units.items()}
-    return np.asarray(units)[rows]
+        return {name: as_names(names)[rows] for name, names in units.items()}
+    return as_names(units)[rows]
 
 
 def fewest_units(units: Units) -> int:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from lazarus_probe.plain import plain
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -25,6 +29,14 @@ def as_values(values: ArrayLike, name: str = "values") -> Floats:
     return array
 
 
+def as_names(names: ArrayLike) -> NDArray[Any]:
+    """(N,) one name for each row. A row that is a tuple or a list, such as a pair of operands, is one name."""
+    if isinstance(names, list | tuple) and any(isinstance(name, list | tuple) for name in names):
+        return np.array([str(plain(name)) for name in names])
+    array = np.asarray(names)
+    return np.array([str(row) for row in array.tolist()]) if array.ndim == 2 else array
+
+
 def index_clusters(
     clusters: ArrayLike, n: int, at_least: int = 2, name: str = "clusters"
 ) -> tuple[Ints, int]:
@@ -42,7 +54,7 @@ def index_clusters(
     Raises:
         ValueError: a length other than `n`, or fewer clusters than `at_least`.
     """
-    names = np.asarray(clusters)
+    names = as_names(clusters)
     if names.shape != (n,):
         raise ValueError(f"{name} has shape {names.shape}: give one cluster for each of the {n} rows")
     unique, index = np.unique(names, return_inverse=True)
@@ -64,7 +76,7 @@ def cluster_means(values: ArrayLike, clusters: ArrayLike) -> Floats:
     Raises:
         ValueError: not one cluster a row.
     """
-    rows, names = np.asarray(values, dtype=np.float64), list(np.asarray(clusters).tolist())
+    rows, names = np.asarray(values, dtype=np.float64), list(as_names(clusters).tolist())
     if len(names) != len(rows):
         raise ValueError(f"{len(names)} clusters for {len(rows)} rows: give one a row")
     number = {name: index for index, name in enumerate(dict.fromkeys(names))}

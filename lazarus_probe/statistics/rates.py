@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.statistics.betting import MeanSequence
-from lazarus_probe.statistics.bounded import Units, bounded_mean_interval, count_units
+from lazarus_probe.statistics.bounded import Units, bounded_mean_interval, count_units, kinds_of
 from lazarus_probe.statistics.controls import paired_control
 from lazarus_probe.statistics.difference import difference_interval
 from lazarus_probe.statistics.intervals import Interval
@@ -37,8 +37,8 @@ def rate(
     Args:
         unit: what is counted.
         score: (N,) whether each prompt counts, or a probability.
-        units: (N,) the independent unit of each prompt; or several kinds of them by name, as in
-            `{"phrasing": ..., "family": ...}`, over all of which the rate then generalises.
+        units: (N,) the independent unit of each prompt, such as its pair of operands; or several kinds of them by
+            name, as in `{"phrasing": ..., "family": ...}`, over all of which the rate then generalises.
         controls: by name, (N,) the same under the control; or (M, N) of M of one kind, such as untrained models or
             random directions, and the interval of the gain then holds for one more of that kind.
         positive: the controls of an absence, whose gain is theirs over the score.
@@ -66,7 +66,12 @@ def rate(
     """
     if not np.size(score):
         raise ValueError(f"no prompts to take the {unit} of; give at least two units of them")
-    values, counts = numbers(score, "score"), count_units(present_units(units))
+    values, units = numbers(score, "score"), present_units(units)
+    counts = count_units(units)
+    for kind, names in kinds_of(units).items():
+        if len(names) != len(values):
+            name = f"units {kind!r}" if isinstance(units, Mapping) else "units"
+            raise ValueError(f"{name} has {len(names)} names for {len(values)} prompts: give one a prompt")
     least = 1.0 - bound if low is None else low
     interval = bounded_mean_interval(values, units, least, 1.0, seed=seed)
     return Measurement(

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.statistics.bounded import Units
-from lazarus_probe.statistics.clusters import Floats
+from lazarus_probe.statistics.clusters import Floats, as_names
 
 LABEL = "a class, or a finite number"
 NAME = "a name or number"
@@ -41,7 +41,7 @@ def present(values: Any, name: str, right: str = LABEL) -> NDArray[Any]:
     if row is not None:
         value = values[row]
         raise ValueError(f"{name}[{row}] is {value}: give {right} for each row, or leave that row out")
-    return np.asarray(values)
+    return as_names(values) if right == NAME else np.asarray(values)
 
 
 def numbers(values: Any, name: str) -> Floats:

@@ -136,6 +136,10 @@ def _paths(subject: Subject, layers: int) -> tuple[str, ...]:
     return tuple(f"{path}." for path, module in subject.model.named_modules() if id(module) in parts)
 
 
+class NotBuiltError(AttributeError):
+    """A control model was used as the subject that it becomes once it is built."""
+
+
 @dataclass(frozen=True, eq=False)
 class ControlModel:
     """A model to compare the subject with, built when its values are needed, and known without being built.
@@ -169,8 +173,8 @@ class ControlModel:
 
     def __getattr__(self, name: str) -> Any:
         """Say where a subject's own names are, which this has only once it is built."""
-        raise AttributeError(
-            f"{type(self).__name__} has no {name!r}: use that of model.build(), which is a Subject"
+        raise NotBuiltError(
+            f"{self.name} is not built yet and has no {name!r}: use model.build(), which is a Subject"
         )
 
     def build(self, layers: int | None = None) -> Subject:

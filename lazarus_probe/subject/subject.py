@@ -56,10 +56,10 @@ class Subject:
     """
 
     name: str
-    model: nn.Module
-    tokenizer: Any
-    config: dict[str, Any]
-    anatomy: Anatomy
+    model: nn.Module = field(repr=False)  # a traceback shows the subject in each of its frames
+    tokenizer: Any = field(repr=False)
+    config: dict[str, Any] = field(repr=False)
+    anatomy: Anatomy = field(repr=False)
     path: Path | None = None
     whole: Callable[[], nn.Module] | None = field(default=None, repr=False)
 

@@ -65,6 +65,15 @@ def test_attention(tmp_path: Path):
     assert not yellow[:, : int(0.85 * yellow.shape[1])].any()
 
 
+def test_short_tokens_stand_upright():
+    """Below a map a sign is written as it is read, and only longer names are turned; each has its own place."""
+    figure, axes = visualise._figure(6, 4)
+    visualise._heatmap(axes, np.ones((1, 4)), ["head 0"], ["7", "*", "<|begin|>", "="])
+    figure.canvas.draw()
+    labels = {text.get_text(): text.get_rotation() for text in axes.get_xticklabels()}
+    assert labels == {"7": 0, "*": 0, "<|begin|>": 90, "=": 0}
+
+
 def test_lens(grouped: Subject, tmp_path: Path):
     """The curves are the logit lens's probabilities of the final top tokens."""
     curves = visualise.draw_lens(grouped, "Paris is 7 +", tmp_path / "l.png", top=3)

@@ -72,7 +72,7 @@ def test_claims_cannot_be_changed(a_claim):
         ({"controls": []}, "test: claim 'c': it has no controls; a claim needs at least one"),
         (
             {"id": "No Spaces"},
-            "test: claim 'No Spaces': field 'id': String should match pattern .*, not 'No Spaces'",
+            "test: claim 'No Spaces': field 'id' is 'No Spaces'; give lower-case letters and digits, with",
         ),
         ({"kind": "hope"}, "test: claim 'c': field 'kind' is 'hope'; give one of decodability, causal_"),
         ({"threshold": float("inf")}, "field 'threshold': Input should be a finite number"),

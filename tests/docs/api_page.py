@@ -211,9 +211,10 @@ GROUPS = (
     ),
     Group(
         "Reports",
-        "Runs of claims as they were written, and what changed between two of them.",
+        "Runs of claims as they were written, what changed between two of them, and their charts for a notebook.",
         "reports.find_run reports.Run reports.RunError reports.read_side reports.compare_runs "
-        "reports.comparison_text reports.card_markdown reports.model_index reports.rows_of reports.log_run",
+        "reports.comparison_text reports.card_markdown reports.model_index reports.rows_of reports.log_run "
+        "reports.curve_chart reports.grid_chart reports.Chart",
     ),
 )
 

@@ -64,5 +64,6 @@ PRODUCED = {
     "hooks.SelfCheck": "self_check",
     "sweep.Route": "route_of",
     "introspection.AnalysisResult": "ModelAnalyzer",
+    "reports.Chart": "grid_chart",
     "reports.Run": "find_run",
 }

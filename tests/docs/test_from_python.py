@@ -31,18 +31,18 @@ def test_the_first_names_print_what_stands_below_them():
 
 @pytest.mark.nested
 def test_the_causal_claims_come_to_the_verdicts_shown(tmp_path):
-    """Both tests of the page run as they stand there, and the rows of their verdicts are in it."""
+    """All tests of the page run as they stand there, and the rows of their verdicts are in it."""
     text = (DOCS / "causal_claims.md").read_text(encoding="utf-8")
     console_blocks.write_files(text, tmp_path)
     files = sorted(console_blocks.files_of(text))
-    assert files == ["test_answers.py", "test_causal.py"]
+    assert files == ["test_answers.py", "test_causal.py", "test_heads.py"]
     command = [sys.executable, "-m", "pytest", *files, "--probe-model", "organism", "-p", "no:cacheprovider"]
     wide = {**os.environ, "COLUMNS": str(console_blocks.WIDTH)}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, env=wide)
     rows = {}
     for printed in (done.stdout, text):
-        row = r"^(product-at-equals-sign|multiplies) +organism +(\w+) +([\d.]+ +\S+ \S+)"
+        row = r"^(product-at-equals-sign|multiplies|a-head-reads-the-operator) +organism +(\w+) +([\d.]+ +\S+ \S+)"
         found = re.findall(row, printed, re.MULTILINE)
         rows[printed] = {claim: (verdict, " ".join(numbers.split())) for claim, verdict, numbers in found}
-    assert set(rows[text]) == {"product-at-equals-sign", "multiplies"}
+    assert set(rows[text]) == {"product-at-equals-sign", "multiplies", "a-head-reads-the-operator"}
     assert rows[done.stdout] == rows[text], done.stdout + done.stderr

@@ -92,6 +92,21 @@ def test_a_repository_may_alias_model(project):
     project.run(f"--model={project.model}", models=()).assert_outcomes(passed=1)
 
 
+@pytest.mark.parametrize(
+    "options", [["--model={}"], ["--model", "{}"], ["-q", "--model", "{}", "test_claims.py"]]
+)
+def test_model_is_taken_where_nobody_else_has_it(project, options):
+    """In a repository without a conftest.py, `--model` means `--probe-model`, and `--adapter` its adapter."""
+    project.write("""
+        def test_s(subject, request):
+            assert subject.name == "tiny" and request.config.getoption("probe_adapter") is None
+    """)
+    project.run(*(option.format(project.model) for option in options), models=()).assert_outcomes(passed=1)
+    project.run(f"--model={project.model}", "--adapter=none-there", models=()).stderr.fnmatch_lines(
+        ["*none-there*"]
+    )
+
+
 def test_other_plugins_model_is_not_ours(project):
     """A `--model` with a destination of its own belongs to somebody else."""
     project.write("def test_s(subject, request): assert subject.name == 'tiny'")

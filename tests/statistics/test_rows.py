@@ -118,10 +118,10 @@ def test_units_and_lengths_are_refused():
         rate("share", [0, 1, 1], ["a", None, "b"], {"other": [0, 0, 0]})
     with pytest.raises(ValueError, match=r"control 'other' has shape \(2,\) and the score \(3,\)"):
         rate("share", [0, 1, 1], ["a", "b", "c"], {"other": [0, 0]})
-    with pytest.raises(
-        ValueError, match=r"clusters has shape \(2,\): give one cluster for each of the 3 rows"
-    ):
+    with pytest.raises(ValueError, match="units has 2 names for 3 prompts: give one a prompt"):
         rate("share", [0, 1, 1], ["a", "b"], {"other": [0, 0, 0]})
+    with pytest.raises(ValueError, match="units 'b' has 2 names for 3 prompts: give one a prompt"):
+        rate("share", [0, 1, 1], {"a": [1, 2, 3], "b": [1, 2]}, {"other": [0, 0, 0]})
     with pytest.raises(ValueError, match=r"units 'phrasing'\[2\] is nan"):
         rate("share", [0, 1, 1], {"family": [1, 2, 3], "phrasing": [1, 2, math.nan]}, {"other": [0, 0, 0]})
     with pytest.raises(ValueError, match=r"groups\[0\] is nan"):
@@ -129,6 +129,35 @@ def test_units_and_lengths_are_refused():
     measured = rate("share", [0, 1, 1], ["a", "b", "c"], {"other": [0, 0, 0]})
     with pytest.raises(ValueError, match=r"control 'far'\[1\] is nan"):
         unpaired_control("far", measured, [0, math.nan], ["a", "b"])
+
+
+PAIRS = [(2, 3), (2, 3), (4, 5), (4, 5), (6, 7), (6, 7), (8, 9), (8, 9)]
+COMPOUND = {
+    "tuples": PAIRS,
+    "lists": [list(pair) for pair in PAIRS],
+    "array": np.array(PAIRS),
+    "array of mlx": mx.array(PAIRS),
+    "numbers of NumPy": [tuple(np.array(pair)) for pair in PAIRS],
+    "of several types": [(f"p{a}", b) for a, b in PAIRS],
+    "of several lengths": [(a, b, 1) if a == 2 else (a, b) for a, b in PAIRS],
+}
+
+
+@pytest.mark.parametrize("kind", COMPOUND)
+def test_a_unit_may_be_a_pair(kind):
+    """Prompts of one pair are one unit, as if the pair were written as a text, wherever units and groups come in."""
+    score, other = [1, 0, 1, 1, 0, 1, 1, 1], {"other": [0, 0, 1, 0, 0, 0, 0, 1]}
+    texts = [f"{a},{b}" for a, b in PAIRS]
+    names = COMPOUND[kind]
+    for units, plain in ((names, texts), ({"pair": names, "row": GROUPS}, {"pair": texts, "row": GROUPS})):
+        one, two = rate("share", score, units, other), rate("share", score, plain, other)
+        assert (one.low, one.high, one.groups, one.units) == (two.low, two.high, two.groups, two.units)
+        assert one.controls == two.controls
+    dataset = ProbeDataset(["p"] * 8, [0, 1] * 4, names, clusters=names, facts=names)
+    assert len(set(dataset.groups.tolist())) == len(set(dataset.facts.tolist())) == 4
+    assert dataset.take(np.array([0, 1, 2])).groups.tolist() == dataset.groups[:3].tolist()
+    measured = rate("share", score, texts, other)
+    assert unpaired_control("far", measured, score, names) == unpaired_control("far", measured, score, texts)
 
 
 def test_classes_without_an_order_are_refused():

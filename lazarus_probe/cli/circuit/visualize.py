@@ -202,7 +202,7 @@ def draw_attention(task: Task) -> None:
     if task.subject is not None and task.prompt is not None:
         patterns, tokens = visualise.patterns_of(task.subject, task.prompt, task.layers)
         for layer, pattern in patterns.items():
-            title = f"Layer {layer}: {task.subject.name}"
+            title = f"Layer {layer} of {task.subject.name}: {visualise.shown(task.prompt, 60)}"
             task.draw(f"attention_heatmap_layer{layer}.png", visualise.draw_attention, pattern, tokens, title)
         return
     collected = task.collected

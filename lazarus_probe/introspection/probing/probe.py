@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lazarus_probe.claims.verdict import settled
+from lazarus_probe.hooks.model_sites import resolve
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, ProbeInputs, model_features, probe_inputs
@@ -54,13 +55,13 @@ def probe(
     subject: Subject,
     untrained: ControlModels,
     labelled: ProbeDataset,
-    site: Site,
+    site: Site | str,
     *,
     kind: Kind = "classification",
     store: ActivationStore | None = None,
     seed: int = 0,
     claim: Claim | None = None,
-    also: Sequence[Site] = (),
+    also: Sequence[Site | str] = (),
 ) -> Measurement:
     """Probe one site of a model, with its controls.
 
@@ -75,7 +76,7 @@ def probe(
         untrained: at least three untrained models of its architecture, as `control_models(subject)` or
             `untrained_models(subject)` give; as many lesioned ones of each kind are made.
         labelled: prompts, labels and groups.
-        site: where to read.
+        site: where to read, as in `resid_post.4`.
         kind: `classification` scores accuracy, `regression` capped R2 against the mean of the training side
             (`statistics.probes.capped`: an error counts for one standard deviation of the labels at most); the details
             then also have the plain `r2`, and that of the controls.
@@ -89,7 +90,7 @@ def probe(
 
     Raises:
         ValueError: no prompts, no groups, labels without a grouped split, prompts of one content in different groups,
-            or untrained models that are fewer than three, alike, or of another architecture.
+            or untrained models that are fewer than three, alike, or of another architecture. Also as `resolve`.
 
     Example:
         >>> from itertools import combinations
@@ -111,6 +112,7 @@ def probe(
     # Claims that share a store read the other layers next.
     ahead = store is not None and (claim is None or claim.cases == "layers")
     store = ActivationStore() if store is None else store
+    site, *others = (resolve(one, subject.anatomy) for one in (site, *also))
     models, details = faced(subject, untrained), {"site": str(site)}
     inputs = probe_inputs(
         subject,
@@ -120,7 +122,7 @@ def probe(
         kind,
         store,
         ahead=ahead,
-        also=also,
+        also=others,
         with_models=False,
     )[site]
     with one_thread():
@@ -128,7 +130,9 @@ def probe(
         if claim is not None and settled(claim, _without_models(inputs, own, kind)):
             names = ("untrained",) if site == Site("embed") else tuple(models)
             return replace(measure(inputs, kind, seed, details, own), unmeasured=names)
-    features = model_features(models, inputs.tokens, labelled.at, [site], store, ahead=ahead, also=also)[site]
+    features = model_features(models, inputs.tokens, labelled.at, [site], store, ahead=ahead, also=others)[
+        site
+    ]
     with one_thread():
         return measure(replace(inputs, models=features), kind, seed, details, own)
 

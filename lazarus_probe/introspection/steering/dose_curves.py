@@ -30,7 +30,8 @@ TITLES = {
     "target_logit_diff": "Logit of the target minus its likeliest rival's",
     "target_answered": "Share of prompts that answer the target",
 }
-ACROSS = 3  # panels of a plot
+SHARES = ("changed", "target_probability", "target_answered")  # drawn from 0 to 1, however small they are
+ACROSS = 2  # panels of a plot: of three, the text is too small where a page shows it
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,9 +142,9 @@ class DoseResponse:
         curves = [Curve("score", doses, tuple(effect.means[order].tolist()), axis="coefficient")]
         if len(effect.random):
             random = effect.random_means[:, order]
-            middle, low, high = (
-                tuple(part.tolist()) for part in (random.mean(axis=0), random.min(axis=0), random.max(axis=0))
-            )
+            ends = random.min(axis=0), random.max(axis=0)
+            middle = random.mean(axis=0).clip(*ends)  # of equal numbers it may be off by rounding
+            middle, low, high = (tuple(part.tolist()) for part in (middle, *ends))
             curves.append(Curve("random_direction", doses, middle, low, high, "coefficient"))
         return tuple(curves)
 
@@ -218,14 +219,16 @@ class DoseResponse:
 
         across = min(len(self.effects), ACROSS)
         down = -(-len(self.effects) // across)
-        figure = Figure(figsize=(4.2 * across, 3.1 * down + 0.5), layout="constrained")
+        figure = Figure(figsize=(4.6 * across, 3.1 * down + 0.5), layout="constrained")
         panels = figure.subplots(down, across, squeeze=False).flatten()
         for axes in panels[len(self.effects) :]:
             axes.remove()
         for axes, name in zip(panels, self.effects, strict=False):
             self._draw(axes, name)
         figure.suptitle(f"Steered after layer {self.layer}, {len(self.prompts)} prompts", fontsize=11)
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+        figure.legend(
+            *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9.5
+        )
         return figure
 
     def _draw(self, axes: Any, name: str) -> None:
@@ -234,18 +237,18 @@ class DoseResponse:
             axes.fill_between(other.x, other.low, other.high, color="0.85", label="random directions, range")
             axes.plot(other.x, other.y, color="0.5", linestyle="--", label="random directions, mean")
         known = [row for row in self.rows() if row[name]["low"] is not None and row[name]["high"] is not None]
-        axes.vlines(
-            [row["coefficient"] for row in known],
-            [row[name]["low"] for row in known],
-            [row[name]["high"] for row in known],
-            color="C0",
-            linewidth=1.2,
-        )
-        axes.plot(curve.x, curve.y, color="C0", marker="o", label="direction, 95% interval")
+        places = [row["coefficient"] for row in known]
+        ends = [[row[name][end] for row in known] for end in ("low", "high")]
         axes.axvline(0, color="0.7", linewidth=0.8)
-        axes.set_title(TITLES[name], fontsize=10)
-        axes.set_xlabel("dose, in lengths of the direction", fontsize=9)
-        axes.tick_params(labelsize=8)
+        axes.vlines(places, *ends, color="C0", linewidth=1.4)
+        for end in ends:
+            axes.plot(places, end, "_", color="C0", markersize=7)
+        axes.plot(curve.x, curve.y, color="C0", marker="o", markersize=5, label="direction, 95% interval")
+        if name in SHARES:
+            axes.set_ylim(-0.03, 1.03)
+        axes.set_title(TITLES[name], fontsize=11)
+        axes.set_xlabel("dose, in lengths of the direction", fontsize=10)
+        axes.tick_params(labelsize=9)
         axes.grid(alpha=0.3)
 
 

@@ -215,6 +215,15 @@ def test_the_details_have_the_code_of_site_and_twin(grouped):
         assert found.details[f"{prefix}compression"] == pytest.approx(code.compression)
 
 
+def test_a_site_may_be_a_text_and_count_from_the_last_layer(grouped):
+    """`resid_post.-1` is the last layer's, and a layer that the model does not have is named before anything runs."""
+    asked, untrained = recurring(3, told=1.0), control_models(grouped, count=3)
+    site = Site("resid_post", grouped.num_layers - 1)
+    assert probe(grouped, untrained, asked, "resid_post.-1") == probe(grouped, untrained, asked, site)
+    with pytest.raises(IndexError, match=r"layer 99 of resid_post\.99 is out of range"):
+        probe(grouped, untrained, asked, "resid_post.99")
+
+
 def test_the_prompts_behind_the_score_are_kept(grouped):
     """Examples are prompts with their label and the probe's answer, and the tokens are of all prompts."""
     asked = recurring(4, told=0.7)
