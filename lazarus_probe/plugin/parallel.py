@@ -68,8 +68,9 @@ def add_parallel_option(group: pytest.OptionGroup) -> None:
     """Add `--probe-parallel`."""
     group.addoption(
         "--probe-parallel",
-        metavar="tensor",
-        help="split each model over the processes that mlx.launch started; a test that raises ends the run of all",
+        metavar="tensor|pipeline",
+        help="split each model over the processes that mlx.launch started: by heads and neurons (tensor) or by blocks "
+        "(pipeline); a test that raises ends the run of all",
     )
 
 

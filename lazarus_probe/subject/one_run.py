@@ -13,12 +13,12 @@ import warnings
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from lazarus_probe.spelling import one_of
 
-Parallel = Literal["tensor"]
-KINDS: tuple[Parallel, ...] = ("tensor",)
+Parallel = Literal["tensor", "pipeline"]
+KINDS: tuple[Parallel, ...] = get_args(Parallel)
 
 
 @dataclass(frozen=True)

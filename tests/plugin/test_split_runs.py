@@ -30,17 +30,18 @@ FAILING = """
 """
 
 
-def _run(project: Project) -> list[Ended]:
+def _run(project: Project, parallel: str = "tensor") -> list[Ended]:
     command = ["-m", "pytest", "-q", "-p", "lazarus_probe.plugin", "-p", "no:cacheprovider"]
     folder = project.pytester.path
-    options = [f"--probe-model={project.model}", "--probe-parallel=tensor", f"--rootdir={folder}"]
+    options = [f"--probe-model={project.model}", f"--probe-parallel={parallel}", f"--rootdir={folder}"]
     return run_ranks(2, [*command, *options, str(folder)], folder)
 
 
-def test_processes_report_once(project: Project) -> None:
+@pytest.mark.parametrize("parallel", ["tensor", "pipeline"])
+def test_processes_report_once(project: Project, parallel: str) -> None:
     """Two processes measure what one does, and the first alone prints and writes the report."""
     project.write(SUITE)
-    first, second = _run(project)
+    first, second = _run(project, parallel)
     assert "heads-are-whole" in first.out, first.out + first.err
     assert "heads-are-whole" not in second.out
     (run,) = project.reports()

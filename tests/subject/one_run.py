@@ -16,6 +16,8 @@ def called(case: str, folder: Path) -> int:
     """The exit code of a command on a model split over the processes, in one of which something goes wrong."""
     from lazarus_probe.hooks import model_check
 
+    if case == "loads":
+        return _loaded(folder)
     whole = model_check.self_check
 
     def failing(subject: Subject, *arguments: Any) -> Any:
@@ -32,7 +34,23 @@ def called(case: str, folder: Path) -> int:
         return whole(subject, *arguments)
 
     model_check.self_check = failing
-    return main(["anatomy", "-m", "organism", "--parallel", "tensor", "--json"])
+    parallel = "pipeline" if case == "works in stages" else "tensor"
+    return main(["anatomy", "-m", "organism", "--parallel", parallel, "--json"])
+
+
+def _loaded(folder: Path) -> int:
+    """Write how many bytes a process holds of a model in a pipeline."""
+    from lazarus_probe.subject.one_run import join, leave
+
+    run = join("pipeline")
+    subject = Subject.load("organism")
+    import mlx.core as mx
+
+    mx.eval(subject.model.parameters())
+    mx.clear_cache()
+    (folder / f"bytes.{run.rank}").write_text(str(mx.get_active_memory()))
+    leave()
+    return 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlx.utils import tree_flatten
 
 from lazarus_probe.cli.lazarus import main
 from lazarus_probe.subject import Subject
@@ -18,15 +19,29 @@ def _run(case: str, folder: Path) -> list[Ended]:
     return run_ranks(2, ["-m", "tests.subject.one_run", case, str(folder)], folder)
 
 
-def test_the_first_process_prints_and_writes(tmp_path: Path, organism: Subject) -> None:
+@pytest.mark.parametrize("case", ["works", "works in stages"])
+def test_the_first_process_prints_and_writes(tmp_path: Path, organism: Subject, case: str) -> None:
     """A command on two processes prints once, writes the first one's files, and tells the whole model's fingerprint."""
-    first, second = _run("works", tmp_path)
+    first, second = _run(case, tmp_path)
     assert (first.code, second.code) == (0, 0), first.err + second.err
     assert (tmp_path / "written").read_text() == "0"
     assert second.out == ""
     shown: dict[str, Any] = json.loads(first.out)
     assert shown["ok"]
     assert shown["fingerprint"] == organism.fingerprint
+
+
+def test_a_stage_has_its_own_blocks_alone(tmp_path: Path, organism: Subject) -> None:
+    """In a pipeline of two, a process has memory for half of the blocks, and for what is in none."""
+    ended = _run("loads", tmp_path)
+    assert [process.code for process in ended] == [0, 0], ended[0].err + ended[1].err
+    whole = sum(weight.nbytes for _, weight in tree_flatten(organism.model.parameters()))
+    blocks = sum(
+        weight.nbytes for block in organism.anatomy.blocks for _, weight in tree_flatten(block.parameters())
+    )
+    for rank in range(2):
+        held = int((tmp_path / f"bytes.{rank}").read_text())
+        assert held == pytest.approx(whole - blocks / 2, rel=0.02)
 
 
 @pytest.mark.parametrize("case", ["raises", "dies"])
