@@ -19,11 +19,12 @@ LIMIT = 600.0  # seconds; on a machine that others use too, each exchange waits 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a process ended: its exit code, None where it had to be killed, and what it printed."""
+    """How a process ended: its exit code, None where it had to be killed, what it printed, and when it ended."""
 
     code: int | None
     out: str
     err: str
+    ended: float  # time.time()
 
 
 def run_ranks(count: int, command: Sequence[str], folder: Path, limit: float = LIMIT) -> list[Ended]:
@@ -41,6 +42,7 @@ def run_ranks(count: int, command: Sequence[str], folder: Path, limit: float = L
     shared = {**os.environ, "MLX_HOSTFILE": str(hosts), "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     processes: list[subprocess.Popen[bytes]] = []
     codes: list[int | None] = [None] * count
+    ends = [0.0] * count
     outputs = [(folder / f"out.{rank}", folder / f"err.{rank}") for rank in range(count)]
     with ExitStack() as stack:
         try:
@@ -52,17 +54,20 @@ def run_ranks(count: int, command: Sequence[str], folder: Path, limit: float = L
                         [sys.executable, *command], env=env, stdout=streams[0], stderr=streams[1]
                     )
                 )
-            until = time.monotonic() + limit
-            while None in codes and time.monotonic() < until:
+            began = time.monotonic()
+            while None in codes and time.monotonic() < began + limit:
                 time.sleep(0.05)
-                codes = [process.poll() for process in processes]
+                for rank, process in enumerate(processes):
+                    if codes[rank] is None and (code := process.poll()) is not None:
+                        codes[rank], ends[rank] = code, time.time()
         finally:
             for process in processes:
                 if process.poll() is None:
                     process.kill()
                 process.wait()
     return [
-        Ended(code, out.read_text(), err.read_text()) for code, (out, err) in zip(codes, outputs, strict=True)
+        Ended(code, out.read_text(), err.read_text(), end)
+        for code, (out, err), end in zip(codes, outputs, ends, strict=True)
     ]
 
 

@@ -11,6 +11,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from lazarus_probe.anatomy.anatomy import Anatomy
+from lazarus_probe.anatomy.pipeline_parallel import held_weights
 from lazarus_probe.checkpoints.formats import INDEX
 from lazarus_probe.files.plain_json import read_json
 
@@ -30,7 +31,7 @@ def bad_weight(
     """
     weights = [
         (name, value)
-        for name, value in tree_flatten(model.parameters())
+        for name, value in held_weights(model)
         if mx.issubdtype(value.dtype, mx.floating) and name not in spared
     ]
     # A sum takes a third of the time of a look at each number, and is finite only where they all are.

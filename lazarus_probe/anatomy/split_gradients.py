@@ -33,6 +33,11 @@ def require_whole_gradients(anatomy: Anatomy, places: Iterable[tuple[int, str]] 
     """
     if anatomy.ranks is None:
         return
+    if anatomy.ranks.parallel == "pipeline":
+        raise UnsupportedArchitecture(
+            "gradients do not go back through a model in a pipeline: give the whole model in one process, split it by "
+            "tensors, or do without gradients"
+        )
     if anatomy not in _partial:
         _partial[anatomy] = _partial_gradients(anatomy, anatomy.ranks.group)
     partial = _partial[anatomy]

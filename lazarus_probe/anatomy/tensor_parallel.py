@@ -2,15 +2,15 @@
 
 mlx-lm splits a model by tensors (`model.shard`). The residual stream is the same in every process, and so is what
 attention and MLP add to it, since that is summed over the processes. Heads and neurons are divided: of those a process
-computes its own alone.
+computes its own alone. In a pipeline (`pipeline_parallel`) a block is in one process, with all that it computes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -30,6 +30,8 @@ SPLIT_LINEAR = (
     ShardedToAllLinear,
     QuantizedShardedToAllLinear,
 )
+# The attribute of modules whose weights another process may hold instead: over how many processes their blocks are.
+STAGES = "stages_of_blocks"
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +96,57 @@ class Terms:
 
 
 @dataclass(frozen=True, eq=False)
+class InOne:
+    """A value that one process computes.
+
+    Attributes:
+        group: the processes.
+        holder: the one that computes it.
+    """
+
+    group: Any
+    holder: int
+
+    def whole(self, value: mx.array) -> mx.array:
+        """The holder's value, in every process; every process has to ask for it, in the same order as for others.
+
+        Raises:
+            ValueError: a gradient is taken through it.
+        """
+        exchanged: mx.array = _exchange(self)(value)
+        return exchanged
+
+    def own(self, value: mx.array) -> mx.array:
+        """The value, which the holder goes on with; elsewhere nothing comes of it."""
+        return value
+
+
+def _exchange(place: InOne) -> Any:
+    mine = place.group.rank() == place.holder
+
+    @mx.custom_function
+    def exchanged(value: mx.array) -> mx.array:
+        # Booleans have no sum.
+        numbers = value.astype(mx.uint8) if value.dtype == mx.bool_ else value
+        summed = mx.distributed.all_sum(numbers if mine else mx.zeros_like(numbers), group=place.group)
+        # At once: what waits to be evaluated is evaluated in an order that differs between processes.
+        mx.eval(summed)
+        return summed.astype(value.dtype)
+
+    @exchanged.vjp
+    def refuse(*_: Any) -> None:
+        raise ValueError(
+            "gradients do not go back through a model in a pipeline: give the whole model in one process, or do "
+            "without gradients"
+        )
+
+    return exchanged
+
+
+Layout = Slices | Terms | InOne
+
+
+@dataclass(frozen=True, eq=False)
 class Ranks:
     """How the values of a model are divided among processes.
 
@@ -101,11 +154,15 @@ class Ranks:
         group: the processes.
         divided: by layer and kind of site, what is no whole value in a process.
         refused: by layer and kind of site, why it is not known how it is divided.
+        parallel: whether each process holds a part of every block, or some of the blocks.
+        holders: in a pipeline, the process that holds each block.
     """
 
     group: Any
-    divided: Mapping[tuple[int, str], Slices | Terms]
+    divided: Mapping[tuple[int, str], Layout]
     refused: Mapping[tuple[int, str], str]
+    parallel: Literal["tensor", "pipeline"] = "tensor"
+    holders: tuple[int, ...] = ()
 
     def whole(self, layer: int, kind: str, value: mx.array) -> mx.array:
         """The whole model's value at a kind of site."""
@@ -116,6 +173,16 @@ class Ranks:
         """What this process holds of a whole value."""
         layout = self.divided.get((layer, kind))
         return value if layout is None else layout.own(value)
+
+    def holds(self, layer: int) -> bool:
+        """Whether this process has weights of a block."""
+        return not self.holders or bool(self.holders[layer] == self.group.rank())
+
+    def all_hold(self, flags: Sequence[bool]) -> list[bool]:
+        """Which of some statements hold in every process; each has to ask for it."""
+        failed = mx.array([not flag for flag in flags]).astype(mx.int32)
+        counts: Any = mx.distributed.all_sum(failed, group=self.group).tolist()
+        return [count == 0 for count in counts]
 
     def first(self, number: float) -> float:
         """The first process' number in every process, for what they measure and have to decide alike."""
@@ -129,7 +196,7 @@ def split_module(model: nn.Module) -> str | None:
         name = f"{path or 'the model'} ({type(module).__name__})"
         if (size := _size(module)) > 1:
             return f"{name} is split over {size} processes"
-        if (stages := getattr(module, "pipeline_size", 1)) > 1:
+        if (stages := max(getattr(module, "pipeline_size", 1), getattr(module, STAGES, 1))) > 1:
             return f"{name} has its layers on {stages} processes"
     return None
 

@@ -66,8 +66,8 @@ def lazarus(
     parallel: Annotated[
         str | None,
         typer.Option(
-            metavar="tensor",
-            help="Split models over the processes that mlx.launch started; also after the command.",
+            metavar="tensor|pipeline",
+            help="Split models over the processes of mlx.launch, within blocks or by blocks; also after the command.",
         ),
     ] = None,
 ) -> None:

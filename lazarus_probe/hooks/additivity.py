@@ -14,6 +14,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.hooks.places import whole_value
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import Tap, tapped
@@ -80,12 +81,16 @@ def _norm_taps(subject: Subject, normed: dict[tuple[str, int], Any]) -> Iterator
     for layer, parts in enumerate(subject.anatomy.parts):
         for part, kind in PARTS.items():
             if getattr(parts, f"{part}_norm"):
-                yield Tap(subject.anatomy.part(f"{part}_norm", layer), after=_kept(normed, (kind, layer)))
+                yield Tap(
+                    subject.anatomy.part(f"{part}_norm", layer), after=_kept(subject, normed, (kind, layer))
+                )
 
 
-def _kept(normed: dict[tuple[str, int], Any], key: tuple[str, int]) -> Any:
+def _kept(subject: Subject, normed: dict[tuple[str, int], Any], key: tuple[str, int]) -> Any:
+    kind, layer = key
+
     def after(value: Any) -> Any:
-        normed[key] = value
+        normed[key] = whole_value(subject.anatomy, layer, kind, value)  # it is where the part's output is
         return value
 
     return after

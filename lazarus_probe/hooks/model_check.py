@@ -13,7 +13,7 @@ from lazarus_probe.hooks.additivity import Additivity, additivity
 from lazarus_probe.hooks.check import Check, CheckRun, check_run, distance, layers_of_kinds
 from lazarus_probe.hooks.edit_checks import direction, editing, looking, writing
 from lazarus_probe.hooks.interventions import steer
-from lazarus_probe.hooks.places import own_value
+from lazarus_probe.hooks.places import own_value, whole_value
 from lazarus_probe.hooks.replay import replay, resume
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.subject import Subject
@@ -134,7 +134,7 @@ def _projected(run: CheckRun, part: str, layer: int, kind: str) -> mx.array:
     anatomy = run.subject.anatomy
     own = own_value(anatomy, layer, kind, run.seen[f"{kind}.{layer}"])
     value: mx.array = anatomy.own_part(part, layer)(own.flatten(2) if own.ndim == 4 else own)
-    return value
+    return whole_value(anatomy, layer, "attn_out" if kind == "head_out" else "mlp_out", value)
 
 
 def _running(run: CheckRun) -> Iterator[Check]:

@@ -68,8 +68,9 @@ def add_parallel_option(group: pytest.OptionGroup) -> None:
     """Add `--probe-parallel`."""
     group.addoption(
         "--probe-parallel",
-        metavar="tensor",
-        help="split each model over the processes that mlx.launch started; a test that raises ends the run of all",
+        metavar="tensor|pipeline",
+        help="split each model over the processes that mlx.launch started: by heads and neurons (tensor) or by blocks "
+        "(pipeline); a test that raises ends the run of all",
     )
 
 
@@ -90,16 +91,31 @@ def join_run(config: pytest.Config) -> None:
         run = join(parallel)
     except ValueError as error:
         raise pytest.UsageError(f"--probe-parallel {parallel}: {error}") from None
-    config.pluginmanager.register(_Member(f"process {run.rank} of {run.size}"), "lazarus_probe-one-run")
+    config.pluginmanager.register(
+        _Member(f"process {run.rank} of {run.size}", config), "lazarus_probe-one-run"
+    )
 
 
 class _Member:
     """A process of the run."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, config: pytest.Config) -> None:
+        self.name, self.config = name, config
         self.failed = False
         self.errors = os.dup(2)  # what pytest captures later is not it
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """From now on there is something to report, also if the main thread comes to be stuck."""
+        from lazarus_probe.subject.one_run import joined
+
+        def report() -> None:
+            claims: Any = self.config.pluginmanager.get_plugin("lazarus_probe-session")
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
+            claims.pytest_sessionfinish(session)
+
+        if run := joined():
+            run.watch.last_words = report
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -112,8 +128,23 @@ class _Member:
             reason = " ".join(lines[0][1:].split()) if lines else report.longreprtext[-200:]
             ended = f"{self.name}: {report.nodeid} failed, which ends the run: {reason}"
             os.write(self.errors, f"\n{ended}\n".encode(errors="backslashreplace"))
-            self.failed = True
+            self._end(ended)
             pytest.exit(ended, returncode=pytest.ExitCode.TESTS_FAILED)
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """End the other processes, too."""
+        self._end(f"{self.name} was interrupted")
+
+    def pytest_internalerror(self, excrepr: object) -> None:
+        """End the other processes, too."""
+        self._end(f"{self.name}: pytest failed: {str(excrepr)[-200:]}")
+
+    def _end(self, reason: str) -> None:
+        from lazarus_probe.subject.one_run import joined
+
+        self.failed = True
+        if run := joined():
+            run.watch.fail(reason)
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:

@@ -67,7 +67,7 @@ def _lesioned(subject: Subject, lesion: Lesion, seed: int, layers: int) -> Subje
 
     name = f"{subject.name}-{lesion}-{seed}"
     made = Subject.from_model(whole(), subject.tokenizer, name, subject.config)
-    return made.split(whole) if subject.anatomy.ranks else made
+    return made.split(whole, ranks.parallel) if (ranks := subject.anatomy.ranks) else made
 
 
 def _lesioned_model(subject: Subject, lesion: Lesion, seed: int, layers: int) -> nn.Module:

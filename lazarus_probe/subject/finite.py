@@ -183,8 +183,18 @@ def first_site(anatomy: Anatomy, tokens: mx.array) -> str | None:
         forward(anatomy.model, tokens)
     if not checked:
         return None
-    good: Any = mx.stack([value.finite for value in checked]).tolist()
+    good = _good(anatomy, checked)
     return None if all(good) else checked[good.index(False)].site
+
+
+def _good(anatomy: Anatomy, checked: list[_FiniteCheck]) -> list[bool]:
+    """Which of some values are finite; where processes hold parts of a model, in all of them."""
+    good: Any = mx.stack([value.finite for value in checked]).tolist()
+    if anatomy.ranks is None:
+        return list(good)
+    layers = [value.site.split(".")[1:] for value in checked]
+    elsewhere = [bool(layer) and not anatomy.ranks.holds(int(layer[0])) for layer in layers]
+    return anatomy.ranks.all_hold([known or away for known, away in zip(good, elsewhere, strict=True)])
 
 
 def _looks(anatomy: Anatomy, checked: list[_FiniteCheck]) -> Iterator[Tap]:

@@ -11,23 +11,33 @@ import random
 import sys
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from lazarus_probe.spelling import one_of
+from lazarus_probe.subject.watch import GPU_FACTOR, Watch, patience, ring_of
 
-Parallel = Literal["tensor"]
-KINDS: tuple[Parallel, ...] = ("tensor",)
+Parallel = Literal["tensor", "pipeline"]
+KINDS: tuple[Parallel, ...] = get_args(Parallel)
+LONGEST_TEXT = 1024  # bytes, of what the processes tell each other as they join
 
 
 @dataclass(frozen=True)
 class OneRun:
-    """The run that this process has joined: how models are split in it, its number in it, and how many there are."""
+    """The run that this process has joined: how models are split in it, its number in it, and how many there are.
+
+    Attributes:
+        parallel: how models are split.
+        rank: of this process.
+        size: how many processes there are.
+        watch: what ends them all when one does not come any more.
+    """
 
     parallel: Parallel
     rank: int
     size: int
+    watch: Watch = field(repr=False)
 
 
 _joined: list[OneRun] = []
@@ -52,12 +62,15 @@ def join(parallel: str) -> OneRun:
 
     if parallel not in KINDS:
         raise ValueError(f"parallel {parallel!r} is unknown; {one_of(parallel, KINDS)}")
-    group = mx.distributed.init()
+    silence = patience()
+    group, ring = ring_of(mx.distributed.init)
     if group.size() == 1:
         raise ValueError(
             f"parallel {parallel!r} needs several processes: start the command with `mlx.launch -n 2 --backend ring`"
         )
-    run = OneRun(parallel, group.rank(), group.size())
+    idle = silence if mx.default_device() == mx.cpu else GPU_FACTOR * silence
+    run = OneRun(parallel, group.rank(), group.size(), Watch(group.rank(), group.size(), ring, silence, idle))
+    run.watch.start(_of_the_first)
     _joined.append(run)
     mx.random.seed(0)
     random.seed(0)
@@ -69,21 +82,33 @@ def join(parallel: str) -> OneRun:
     return run
 
 
+def _of_the_first(text: str) -> str:
+    """The first process' text, in every process."""
+    import mlx.core as mx
+
+    own = text.encode().ljust(LONGEST_TEXT)[:LONGEST_TEXT] if text else bytes(LONGEST_TEXT)
+    numbers: Any = mx.distributed.all_sum(mx.array(list(own), dtype=mx.int32)).tolist()
+    return bytes(numbers).decode().rstrip()
+
+
 def leave() -> None:
     """Wait for the other processes of the run: mlx.launch ends them all when one is over with an error of its own."""
-    if joined():
+    if run := joined():
         import mlx.core as mx
 
         with suppress(RuntimeError):  # one that is gone already
             mx.eval(mx.distributed.all_sum(mx.array(1.0)))
+        run.watch.stop()
 
 
 def failure(error: BaseException) -> str | None:
-    """What a process of one run says of its end; None of a process that is alone."""
+    """What a process of one run says of its end, which ends the others; None of a process that is alone."""
     run = joined()
     if run is None:
         return None
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, RuntimeError) and "peer" in text:
         text = f"another of the {run.size} processes ended first; what it says is the reason ({text})"
-    return f"process {run.rank} of {run.size}: {text}"
+    text = f"process {run.rank} of {run.size}: {text}"
+    run.watch.fail(text)
+    return text

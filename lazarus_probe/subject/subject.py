@@ -101,8 +101,8 @@ class Subject:
             name: what to load.
             adapter: a folder with adapter_config.json and adapters.safetensors, as mlx-lm writes them, or
                 adapter_model.safetensors, as peft does, or with config.json and lora_weights.npz.
-            parallel: "tensor" splits the model over the processes that `mlx.launch` started, each of which has to run
-                the same program. Values at sites are those of the whole model.
+            parallel: "tensor" splits every block over the processes that `mlx.launch` started, "pipeline" gives each
+                some of the blocks. Each has to run the same program. Values at sites are those of the whole model.
 
         Raises:
             LoadError: the name is unknown, what it names is not a usable checkpoint, or the adapter is none, is damaged
@@ -137,7 +137,7 @@ class Subject:
         parts = load_parts(name, lazy=parallel is not None)
         subject = cls.from_model(parts.model, parts.tokenizer, parts.name, parts.config, parts.path)
         if parallel:
-            subject = subject.split(lambda: load_parts(name, lazy=True).model)
+            subject = subject.split(lambda: load_parts(name, lazy=True).model, parallel)
             read_weights(parts.path, subject.model)
         if parts.tokenizer is not None:
             check_ids(parts.path, parts.tokenizer, subject.anatomy.vocab_size)
@@ -150,18 +150,23 @@ class Subject:
         load_adapter(subject, user_path(adapter))
         return dataclasses.replace(subject, name=label(subject.name, adapter))
 
-    def split(self, whole: Callable[[], nn.Module]) -> Subject:
-        """The subject with its model, which was whole, split by tensors over all processes, in place.
+    def split(self, whole: Callable[[], nn.Module], parallel: Parallel = "tensor") -> Subject:
+        """The subject with its model, which was whole, split over all processes, in place.
 
         Every process has to ask for it.
 
         Args:
             whole: makes the whole model again.
+            parallel: as in `load`.
 
         Raises:
             UnsupportedArchitecture: the model cannot be split over so many processes.
             ValueError: there is one process.
         """
+        if parallel == "pipeline":
+            from lazarus_probe.anatomy.pipeline_parallel import pipelined
+
+            return dataclasses.replace(self, anatomy=pipelined(self.anatomy), whole=whole)
         from lazarus_probe.anatomy.sharding import sharded
 
         anatomy = sharded(self.anatomy, lambda: type(self.model)(arguments(self.model)))
@@ -285,7 +290,11 @@ class Subject:
         suffix = f"-{seed}" if seed else ""
         name = f"{self.name}-untrained{suffix}"
         twin = Subject.from_model(self.fresh_model(seed), self.tokenizer, name, self.config)
-        return twin.split(lambda: self.fresh_model(seed)) if self.anatomy.ranks else twin
+        return (
+            twin.split(lambda: self.fresh_model(seed), ranks.parallel)
+            if (ranks := self.anatomy.ranks)
+            else twin
+        )
 
     def fresh_model(self, seed: int) -> nn.Module:
         """A whole model of the same architecture and data type, newly initialised; see `untrained`."""

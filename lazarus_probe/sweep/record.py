@@ -12,7 +12,7 @@ import mlx.core as mx
 
 from lazarus_probe.anatomy.anatomy import Anatomy
 from lazarus_probe.anatomy.forward_pass import new_cache
-from lazarus_probe.hooks.places import tap_at
+from lazarus_probe.hooks.places import tap_at, whole_value
 from lazarus_probe.hooks.sites import PER_LAYER, Site, position_axis
 from lazarus_probe.sweep.blocks import BlockCall
 from lazarus_probe.sweep.caches import Past, own_caches
@@ -114,7 +114,8 @@ def _record_inputs(
         def run(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             block = BlockCall(call, args, kwargs, anatomy.resid_argument)
             if layer in blocks:
-                entering[layer] = held(block.resid[:, start:])
+                resid = whole_value(anatomy, layer, "resid_pre", block.resid)
+                entering[layer] = held(resid[:, start:])
             out = block.last_position() if tail and layer == last - 1 else block.run()
             if layer == last - 1 and isinstance(out, mx.array) and anatomy.stream_axis != 0:
                 out = entering[last] = out[:, -1:]

@@ -1,7 +1,7 @@
 """What one of several processes does to compare models split over them with the same models whole.
 
-Called as `python -m tests.hooks.split_models FOLDER NAME...`: for each architecture of `tests/architectures/zoo.py` it
-writes what differs, and by how much, to a file of this process in the folder.
+Called as `python -m tests.hooks.split_models FOLDER PARALLEL NAME...`: for each architecture of
+`tests/architectures/zoo.py` it writes what differs, and by how much, to a file of this process in the folder.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tests.architectures import zoo
 
@@ -32,6 +32,7 @@ from lazarus_probe.hooks.interventions import (
 )
 from lazarus_probe.hooks.sites import HEAD_AXIS, Site
 from lazarus_probe.subject import Subject, UnsupportedArchitecture
+from lazarus_probe.subject.one_run import Parallel
 from lazarus_probe.sweep import Donors, Zero, attribution, kl, logit_diff, sweep
 
 TOKENS = (2, 7)
@@ -40,15 +41,15 @@ THREE_WAYS = {"num_attention_heads": 6, "num_key_value_heads": 3}
 EDITED = ("resid_post", "head_out", "pattern", "values", "queries", "neurons", "attn_out", "expert_out")
 
 
-def differences(name: str) -> dict[str, Any]:
+def differences(name: str, parallel: Parallel) -> dict[str, Any]:
     """By what was done, the largest difference of a split model from the whole one, relative to the largest value."""
 
     def model() -> Any:
-        return zoo.fresh(name, **_changes(name))
+        return zoo.fresh(name, **(_changes(name) if parallel == "tensor" else {}))
 
     try:
         whole = Subject.from_model(model(), name=name)
-        split = Subject.from_model(model(), name=name).split(model)
+        split = Subject.from_model(model(), name=name).split(model, parallel)
     except UnsupportedArchitecture as error:
         return {"refused": str(error)}
     tokens = zoo.random_tokens(*TOKENS)
@@ -99,7 +100,7 @@ def _edits(whole: Subject, run: Any) -> Iterator[list[Intervention]]:
     yield [patch(site, value[:, -1:], positions=[1]) for site, value in places.items()]
     yield [steer(site, directions[site], 0.3) for site in places]
     yield [noise(site, 0.1) for site in places]
-    yield [zero(next(site for site in places if site.startswith(("head_out", "expert_out"))))]
+    yield from [[zero(site)] for site in places if site.startswith(("head_out", "expert_out"))][:1]
 
 
 def _swept(whole: Subject, split: Subject) -> dict[str, Any]:
@@ -175,12 +176,12 @@ def apart(actual: Any, expected: Any) -> float:
     return float(np.abs(left[unmasked] - right[unmasked]).max(initial=0)) / size
 
 
-def main(folder: Path, names: list[str]) -> None:
+def main(folder: Path, parallel: Parallel, names: list[str]) -> None:
     """Write what differs of each architecture to a file of this process."""
     rank = mx.distributed.init(strict=True).rank()
-    by_name = {name: differences(name) for name in names}
+    by_name = {name: differences(name, parallel) for name in names}
     (folder / f"differences.{rank}.json").write_text(json.dumps(by_name))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(sys.argv[1]), cast(Parallel, sys.argv[2]), sys.argv[3:])

@@ -6,6 +6,7 @@ import pytest
 
 from lazarus_probe import trace
 from lazarus_probe.subject import Subject
+from tests.cases import slow_except
 from tests.plugin.conftest import Project
 from tests.processes import Ended, run_ranks
 
@@ -31,17 +32,36 @@ FAILING = """
 """
 
 
-def _run(project: Project) -> list[Ended]:
+STOPPING = """
+    def test_alone(subject):
+        import os, signal, time
+        from lazarus_probe import trace
+        from lazarus_probe.subject.one_run import joined
+        if joined().rank == 1:
+            {mishap}
+        trace(subject, [1, 2, 3], capture=["head_out.0", "head_out.1", "keys.0"]).logits.tolist()
+"""
+
+
+MISHAPS = {
+    "is killed": ("os.kill(os.getpid(), signal.SIGKILL)", "process 1 of 2 ended without a word"),
+    "sleeps": ("time.sleep(600)", "no process has computed anything for 8 seconds"),
+    "is interrupted": ("os.kill(os.getpid(), signal.SIGINT)", "process 1 of 2 was interrupted"),
+}
+
+
+def _run(project: Project, parallel: str = "tensor") -> list[Ended]:
     command = ["-m", "pytest", "-q", "-p", "lazarus_probe.plugin", "-p", "no:cacheprovider"]
     folder = project.pytester.path
-    options = [f"--probe-model={project.model}", "--probe-parallel=tensor", f"--rootdir={folder}"]
+    options = [f"--probe-model={project.model}", f"--probe-parallel={parallel}", f"--rootdir={folder}"]
     return run_ranks(2, [*command, *options, str(folder)], folder)
 
 
-def test_processes_report_once(project: Project) -> None:
+@pytest.mark.parametrize("parallel", ["tensor", "pipeline"])
+def test_processes_report_once(project: Project, parallel: str) -> None:
     """Two processes measure what one does, and the first alone prints and writes the report."""
     project.write(SUITE)
-    first, second = _run(project)
+    first, second = _run(project, parallel)
     assert "heads-are-whole" in first.out, first.out + first.err
     assert "heads-are-whole" not in second.out
     (run,) = project.reports()
@@ -66,6 +86,23 @@ def test_a_test_that_raises_ends_the_run(project: Project) -> None:
     assert (first.code, second.code) == (1, 1), first.err + second.err
     assert "process 1 of 2" in second.err
     assert "this disk is full" in second.err
+    (run,) = project.reports()
+    assert run["partial"]
+    assert [claim["claim"]["id"] for claim in run["claims"]] == ["heads-are-whole"]
+
+
+@pytest.mark.parametrize("mishap", slow_except(MISHAPS, "is killed"))
+def test_a_process_that_does_not_come_leaves_a_report(
+    project: Project, mishap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed, hangs or is interrupted ends the run, whose report has what was over by then."""
+    monkeypatch.setenv("LAZARUS_PATIENCE", "8")
+    project.write(SUITE, name="test_a_claims")
+    project.write(STOPPING.format(mishap=MISHAPS[mishap][0]), name="test_b_alone")
+    first, second = _run(project)
+    assert first.code not in (0, None), first.err
+    assert second.code not in (0, None), second.err
+    assert MISHAPS[mishap][1] in first.err
     (run,) = project.reports()
     assert run["partial"]
     assert [claim["claim"]["id"] for claim in run["claims"]] == ["heads-are-whole"]

@@ -68,6 +68,8 @@ def _why_not_swapped(subject: Subject, pair: Sequence[int]) -> str | None:
     anatomy, cache = subject.anatomy, new_cache(subject.model)
     if not anatomy.skippable:
         return f"blocks of {subject.name} hand on more than the residual; they cannot be swapped"
+    if anatomy.ranks and anatomy.ranks.parallel == "pipeline":
+        return f"blocks of {subject.name} are in several processes; they cannot be swapped without `parallel='tensor'`"
     caches = [type(cache[layer]) if len(cache) == anatomy.num_layers else None for layer in pair]
     kinds = {(kinds_at(anatomy, layer), type(anatomy.blocks[layer])) for layer in pair}
     if len(kinds) == len(set(caches)) == 1:

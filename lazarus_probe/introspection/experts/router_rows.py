@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.hooks.places import whole_value
 from lazarus_probe.introspection.experts.routing import routed_layers
 from lazarus_probe.statistics.bounded import bounded_mean_interval
 from lazarus_probe.statistics.clustered import paired_interval
@@ -31,12 +32,11 @@ def router_rows(subject: Subject, layer: int) -> Floats:
     Raises:
         KeyError: the block has no router. ValueError: its router is not linear.
     """
-    router = subject.anatomy.part("router", layer)
-    axes = mx.eye(subject.anatomy.hidden_size)  # in float32, whatever the weights are in
-
-    zero, one, two = (
-        np.array(router(scale * axes).astype(mx.float32), dtype=np.float64) for scale in (0.0, 1.0, 2.0)
-    )
+    anatomy = subject.anatomy
+    router = anatomy.part("router", layer)
+    axes = mx.eye(anatomy.hidden_size)  # in float32, whatever the weights are in
+    read = [whole_value(anatomy, layer, "router_logits", router(scale * axes)) for scale in (0.0, 1.0, 2.0)]
+    zero, one, two = (np.array(value.astype(mx.float32), dtype=np.float64) for value in read)
     if not np.allclose(two - one, one - zero, rtol=1e-3, atol=1e-4):
         raise ValueError(f"the router of block {layer} is not linear; its rows cannot be read")
     return np.asarray((one - zero).T)
