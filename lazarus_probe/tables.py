@@ -151,7 +151,8 @@ class Table:
         """Tables of some of the columns each, which fit as far as two columns do; the first stands in all of them."""
         widths, widest, block = self._widths(), self._widest(), [0]
         if widest is not None:
-            widths[widest] = min(widths[widest], LEAST_TEXT)
+            breaks = any(" " in row[widest] for row in self.texts)  # a name that has no space is kept whole
+            widths[widest] = min(widths[widest], LEAST_TEXT if breaks else max(LEAST_TEXT, room // 2))
         for index in range(1, len(widths)):
             if len(block) > 1 and sum(widths[at] + gap for at in block) + widths[index] > room:
                 yield self._only(block)
@@ -193,6 +194,11 @@ class Table:
     @property
     def _columns(self) -> list[Column]:
         return [Column(column) if isinstance(column, str) else column for column in self.columns]
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """A sentence in lines of that width, of 40 columns at least; no word is broken."""
+    return textwrap.wrap(text, max(width, 40), break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def terminal_width() -> int | None:

@@ -10,7 +10,7 @@ from lazarus_probe.claims.differences import ALPHA
 from lazarus_probe.claims.record import named_seeds
 from lazarus_probe.reports.versions.matrix import Cell, Direction, Matrix, Row
 from lazarus_probe.statistics.intervals import shown
-from lazarus_probe.tables import Table
+from lazarus_probe.tables import Table, wrapped
 from lazarus_probe.untrusted import in_line, markdown
 
 Style = Callable[[str, str], str]  # a text and its verdict, to the text as a terminal colours it
@@ -20,7 +20,7 @@ MARKS: dict[Direction, str] = {
 }  # fmt: skip
 MEANING = (
     "▲ ▼ the verdict went up or down since the version before, ↑ ↓ the same verdict and a score that moved, "
-    "≠ declared otherwise, · not in this version"
+    "≠ declared otherwise, ! the test broke, · not in this version"
 )
 WORDS: dict[Direction, str] = {
     "up": "the verdict went up",
@@ -80,7 +80,7 @@ def matrix_text(matrix: Matrix, width: int = 80, style: Style = lambda text, _: 
         rows = [row for row in matrix.rows if row.model == model]
         lines += ["", *([f"on {in_line(model)}"] if len(matrix.models) > 1 else [])]
         lines += _table(matrix, rows, layout, style)
-    lines += ["", *(part for line in _notes(matrix, layout) for part in _wrapped(in_line(line), width))]
+    lines += ["", *(part for line in _notes(matrix, layout) for part in wrapped(in_line(line), width))]
     return "\n".join(lines) + "\n"
 
 
@@ -224,9 +224,3 @@ def _notes(matrix: Matrix, layout: Layout) -> list[str]:
     legend = MEANING if layout.cell is not _narrow else f"{GLYPHS_MEAN}; {MEANING}"
     left_out = f"versions 1 to {layout.first} are left out: widen the terminal, or see --markdown, --output or --json"
     return [f"{legend}; effect from 0 to 1", *([left_out] if layout.first else []), *sentences(matrix)]
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    from textwrap import wrap
-
-    return wrap(text, max(width, 40), break_long_words=False, break_on_hyphens=False) or [""]
