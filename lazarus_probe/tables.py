@@ -128,8 +128,20 @@ class Table:
         return max(texts, key=lambda index: widths[index], default=None)
 
     def _wrapped(self, room: int, gap: int) -> Table:
-        """Its widest column of texts made as narrow as needed, on as many lines as that takes."""
+        """A column of texts made as narrow as needed, on as many lines as that takes.
+
+        The widest of sentences if that is enough, so that names stay whole; else the widest of all.
+        """
         widths, widest = self._widths(), self._widest()
+        over = sum(widths) + gap * (len(widths) - 1) - room
+        sentences = [
+            index
+            for index, column in enumerate(self._columns)
+            if not (column.format or column.right)
+            and widths[index] - over >= LEAST_TEXT
+            and any(" " in row[index] for row in self.texts)
+        ]
+        widest = max(sentences, key=lambda index: widths[index], default=widest)
         if widest is None:
             return self
         width = max(room - (sum(widths) - widths[widest] + gap * (len(widths) - 1)), LEAST_TEXT)
