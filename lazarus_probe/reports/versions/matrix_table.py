@@ -75,7 +75,7 @@ def matrix_text(matrix: Matrix, width: int = 80, style: Style = lambda text, _: 
         style: colours a cell by its verdict.
     """
     layout = _layout(matrix, width)
-    lines = [in_line(line)[:width] for line in _versions(matrix)]
+    lines = [_shortened(in_line(line), width) for line in _versions(matrix)]
     for model in matrix.models:
         rows = [row for row in matrix.rows if row.model == model]
         lines += ["", *([f"on {in_line(model)}"] if len(matrix.models) > 1 else [])]
@@ -194,16 +194,19 @@ def _interval(record: BaselineRecord) -> str:
 
 
 def _versions(matrix: Matrix) -> list[str]:
-    """A line for each version: its number, its label, and what it is."""
+    """A line for each version: its number, its label, and what it is; one run of several models is named once."""
+    names = {side.name.removesuffix(".json") for side in matrix.versions}
+    together = len(matrix.versions) > 1 and len(names) == 1
     lines = []
     for index, (side, label) in enumerate(zip(matrix.versions, matrix.labels, strict=True), 1):
         name, seeds = side.name.removesuffix(".json"), named_seeds(side.seeds)
         if [*side.models] == [label]:
-            lines.append(f"{index} {label} ({side.models[label][:12]}), {seeds}: {name}")
+            of = "" if together else f": {name}"
+            lines.append(f"{index} {label} ({side.models[label][:12]}), {seeds}{of}")
             continue
         models = ", ".join(f"{model} ({fingerprint[:12]})" for model, fingerprint in side.models.items())
         lines.append(f"{index} {label}: {models or 'no verdicts'}, {seeds}")
-    return lines
+    return [*lines, f"all of {names.pop()}"] if together else lines
 
 
 def sentences(matrix: Matrix) -> list[str]:
