@@ -128,8 +128,20 @@ class Table:
         return max(texts, key=lambda index: widths[index], default=None)
 
     def _wrapped(self, room: int, gap: int) -> Table:
-        """Its widest column of texts made as narrow as needed, on as many lines as that takes."""
+        """A column of texts made as narrow as needed, on as many lines as that takes.
+
+        The widest of sentences if that is enough, so that names stay whole; else the widest of all.
+        """
         widths, widest = self._widths(), self._widest()
+        over = sum(widths) + gap * (len(widths) - 1) - room
+        sentences = [
+            index
+            for index, column in enumerate(self._columns)
+            if not (column.format or column.right)
+            and widths[index] - over >= LEAST_TEXT
+            and any(" " in row[index] for row in self.texts)
+        ]
+        widest = max(sentences, key=lambda index: widths[index], default=widest)
         if widest is None:
             return self
         width = max(room - (sum(widths) - widths[widest] + gap * (len(widths) - 1)), LEAST_TEXT)
@@ -151,7 +163,8 @@ class Table:
         """Tables of some of the columns each, which fit as far as two columns do; the first stands in all of them."""
         widths, widest, block = self._widths(), self._widest(), [0]
         if widest is not None:
-            widths[widest] = min(widths[widest], LEAST_TEXT)
+            breaks = any(" " in row[widest] for row in self.texts)  # a name that has no space is kept whole
+            widths[widest] = min(widths[widest], LEAST_TEXT if breaks else max(LEAST_TEXT, room // 2))
         for index in range(1, len(widths)):
             if len(block) > 1 and sum(widths[at] + gap for at in block) + widths[index] > room:
                 yield self._only(block)
@@ -193,6 +206,11 @@ class Table:
     @property
     def _columns(self) -> list[Column]:
         return [Column(column) if isinstance(column, str) else column for column in self.columns]
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """A sentence in lines of that width, of 40 columns at least; no word is broken."""
+    return textwrap.wrap(text, max(width, 40), break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def terminal_width() -> int | None:

@@ -99,3 +99,18 @@ def test_json_holds_what_has_no_number():
     """NaN and infinities are null, NumPy's arrays lists, and halves of surrogate pairs spelled out."""
     text = json_text({1: np.array([1.5, np.inf]), "half": "\ud800", "range": range(2)})
     assert json.loads(text) == {"1": [1.5, None], "half": r"\ud800", "range": [0, 1]}
+
+
+def test_names_are_not_broken_where_another_block_helps():
+    """An id that fits beside one other column is kept whole at 80 columns; a sentence is what is wrapped."""
+    ids, sentences = (
+        ["layer-four-holds-the-operation", "a-head-reads-the-operator"],
+        ["as many words as it takes"] * 2,
+    )
+    table = Table(
+        ["claim", "then", "now"], [[name, words, words] for name, words in zip(ids, sentences, strict=True)]
+    )
+    for width in (64, 56, 50):
+        lines = table.fitted(width=width)
+        assert max(map(len, lines)) <= width
+        assert [line.split()[0] for line in lines if line.startswith(("layer", "a-head"))] == ids * 2

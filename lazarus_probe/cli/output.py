@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 RULE = "=" * 70
 GAP = re.compile(r"\S {2,}\S")
+# The space that a token begins with, as in `' of'`: a line that ended there would show another token.
+IN_TOKEN, HELD = re.compile(r"(?:(?<=^')|(?<=[\s(\[]')) (?=\S)"), "\ue000"
 COLOURS = {"supported": "green", "refuted": "red", "confounded": "yellow", "broke": "red"}
 
 
@@ -57,14 +59,15 @@ def _wrapped(line: str, width: int) -> list[str]:
     if len(line) <= width or len(GAP.findall(words)) > 1:
         return [line]
     indent = line[: len(line) - len(words)]
-    return wrap(
-        words,
+    lines = wrap(
+        IN_TOKEN.sub(HELD, words),
         width,
         initial_indent=indent,
         subsequent_indent=f"{indent}  ",
         break_long_words=False,
         break_on_hyphens=False,
     )
+    return [part.replace(HELD, " ") for part in lines]
 
 
 @contextmanager

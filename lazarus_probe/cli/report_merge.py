@@ -9,7 +9,7 @@ import typer
 
 from lazarus_probe.cli.options import AsJson
 from lazarus_probe.cli.output import show_json, verdict_style
-from lazarus_probe.cli.report_history import WORSE
+from lazarus_probe.cli.report_history import WORSE, FailOn
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.change import Change
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def merge(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUNS...", help="Runs of shards: their folders, or folders that they lie in."),
+        typer.Argument(metavar="RUNS", help="Runs of shards: their folders, or folders that they lie in."),
     ],
     output: Annotated[
         Path | None,
@@ -36,14 +36,7 @@ def merge(
             help="Baseline to compare with: those of exactly these models (auto), or a file or name.",
         ),
     ] = "auto",
-    fail_on: Annotated[
-        str,
-        typer.Option(
-            metavar="CHANGES",
-            help="Changes since the baseline that give exit code 1: any, none, or some of lost, weakened, "
-            "no-longer-measurable, gained, newly-measurable.",
-        ),
-    ] = WORSE,
+    fail_on: FailOn = WORSE,
     strict: Annotated[
         bool,
         typer.Option(

@@ -30,6 +30,7 @@ from lazarus_probe.reports.sections import (
     thresholds,
     topics_of,
 )
+from lazarus_probe.reports.short_html import short_html
 from lazarus_probe.reports.summary import nothing_tested
 from lazarus_probe.reports.telling import most_telling
 from lazarus_probe.reports.versions.matrix import models_of
@@ -95,8 +96,8 @@ def _stages() -> Iterator[Shown]:
 def page_html(run: Run, comparison: Comparison | None = None, limit: int = LIMIT) -> str:
     """A run as one HTML page.
 
-    Past the limit, prompts are left out first, then details, figures and forest plots; the page says so, and all of
-    it stays in `run.json`.
+    Past the limit, markup is shortened, and where that is not enough, prompts are left out first, then details, figures
+    and forest plots; the page says so, and all of it stays in `run.json`.
 
     Args:
         run: to show.
@@ -113,6 +114,8 @@ def page_html(run: Run, comparison: Comparison | None = None, limit: int = LIMIT
         for shown in _stages():
             if shown.bytes * measured <= limit:
                 page = _render(run, groups, comparison, matrix if shown.claims else None, shown)
+                if len(page.encode()) > limit:
+                    page = short_html(page)
                 if len(page.encode()) <= limit:
                     break
     return page

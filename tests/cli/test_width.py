@@ -40,3 +40,14 @@ def test_sentences_are_broken_between_words_and_rows_stay():
     assert all(line.startswith("  ") for line in lines[:-2])
     assert lines[-2:] == [f"row  {'1  ' * 60}", "x" * 99]
     assert wrapped(sentence, None) == sentence
+
+
+@pytest.mark.parametrize("width", range(20, 60))
+def test_a_token_in_quotes_is_not_broken(width):
+    """Wherever a line ends, a token that begins with a space, or is one, stays whole."""
+    sentence = "most to ' of' at 3 (0.17), ' capital' at 2, ' ' at 1 and 'The' at 0, it's (' is' too)"
+    lines = wrapped(sentence, width).splitlines()
+    assert max(map(len, lines)) <= width
+    for token in ("' of'", "' capital'", "' '", "'The'", "it's", "(' is'"):
+        assert sum(token in line for line in lines) == 1
+    assert " ".join(line.strip() for line in lines) == sentence

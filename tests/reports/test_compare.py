@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 import pytest
@@ -253,6 +254,27 @@ def test_texts_show_both_verdicts(record):
     (line,) = [line for line in data["lines"] if line["claim"] == "a"]
     assert line["old"]["difference"]["real"] is True
     assert (line["old"]["outcome"], line["new"]["outcome"]) == ("supported", "refuted")
+
+
+def test_a_comparison_fits_a_narrow_terminal(record, monkeypatch):
+    """At 80 columns no line is longer, each row of each block begins with its claim, and one model is not repeated."""
+    names = ["layer-four-holds-the-operation", "a-head-reads-the-operator"]
+    found = compared(
+        made(*(record(name, 0.95) for name in names)), made(*(record(name, 0.5) for name in names))
+    )
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = comparison_text(found).splitlines()
+    assert max(map(len, lines)) <= 80
+    table = lines[lines.index("") + 1 : len(lines) - lines[::-1].index("") - 1]
+    rows = [line for line in table if "supported" in line or "refuted" in line or "-0.45" in line]
+    assert len(rows) >= 4
+    assert all(any(row.startswith(name) for name in names) for row in rows)
+    assert not any(line.split()[:1] == ["model"] or " model " in line for line in table)
+    monkeypatch.setenv("COLUMNS", "160")
+    assert any(
+        re.match(r"lost +layer-four-holds-the-operation +supported", line)
+        for line in comparison_text(found).splitlines()
+    )
 
 
 def test_many_lines_need_more(record):

@@ -285,6 +285,12 @@ def test_models_of_a_run_stand_side_by_side(make_record, tmp_path):
     run = make_run(records, [0], [], partial=False, models=["late", "early", "unmeasured"])
     matrix = models_of(run)
     assert matrix.labels == ("late", "early")
+    lines = matrix_text(
+        matrix, width=40
+    ).splitlines()  # the run's name once, cut where it is longer than a line
+    assert [line.partition(" (")[0] for line in lines[:2]] == ["1 late", "2 early"]
+    assert lines[2].startswith("all of ")
+    assert sum(run.run[:20] in line for line in matrix_text(matrix, width=200).splitlines()) == 1
     page = page_html(run)
     assert "Models side by side" in page
     assert page.index('<th scope="col">1 late</th>') < page.index('<th scope="col">2 early</th>')

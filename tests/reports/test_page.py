@@ -11,8 +11,10 @@ from html.parser import HTMLParser
 import pytest
 
 from lazarus_probe.claims.claim import Claim
+from lazarus_probe.claims.library import declared_claims
 from lazarus_probe.reports.page import LIMIT, page_html
 from lazarus_probe.reports.run import make_run
+from lazarus_probe.reports.short_html import short_html
 from lazarus_probe.reports.versions.compare import compare_runs
 from lazarus_probe.reports.versions.sides import run_side
 from lazarus_probe.reports.write import write_run
@@ -243,7 +245,7 @@ def test_prompts_cannot_leave_their_place(make_full_run, hostile):
     [
         (6, 3, None),
         (100, 1, None),
-        pytest.param(150, 1, "the prompts behind each number", marks=pytest.mark.slow),
+        pytest.param(150, 1, "all but 3 of the prompts behind each number", marks=pytest.mark.slow),
         pytest.param(150, 8, "what is behind each number, and the reasons", marks=pytest.mark.slow),
     ],
 )
@@ -263,22 +265,96 @@ def test_page_stays_under_its_limit(make_full_run, claims, layers, left_out):
     )
 
 
+def two_hundred(make_record):
+    """A run of 200 verdicts on the claims of this repository, as many prompts, curves and words behind each as in runs.
+
+    In 129 records of the suite on the organism 104 had a measurement, with 2.6 controls, 430 bytes of details and, in
+    80 of them, 12 prompts; one in seven had curves, and one in forty a map.
+    """
+    claims = list(declared_claims().values())
+    records = []
+    for index in range(200):
+        full = make_record(
+            index,
+            f"L{index // len(claims)}",
+            measured=index % 5 != 0,
+            examples=12 if index % 4 else 0,
+            curves=index % 7 == 1,
+            grids=index % 40 == 2,
+        )
+        if full.measurement:
+            details = {
+                "models": "five of each kind, " * 9,
+                "trial_of_forms": {"plain text": "16 of 16"} | dict.fromkeys("abcd", "0 of 16"),
+            }
+            details |= {"form": "plain text", "answered": 1.0, "r2_of_controls": [1 / 3] * 4}
+            kept = full.measurement.model_copy(
+                update={"controls": full.measurement.controls[:3], "details": details}
+            )
+            full = full.model_copy(update={"measurement": kept})
+        claim = claims[index % len(claims)]
+        records.append(
+            full.model_copy(
+                update={"claim": claim, "claim_hash": claim.hash, "requirements": ["answers " * 8]}
+            )
+        )
+    return make_run(records, [0], ["hypotheses", "--model=organism"], partial=False)
+
+
+def test_two_hundred_verdicts_are_a_page_of_less_than_a_mebibyte(make_record):
+    """With 200 verdicts nothing is left out, and there is room for two drawings of circuits, of 84 kB each."""
+    run = two_hundred(make_record)
+    text = page_html(run, limit=LIMIT - 2 * 84_000)
+    assert "this page leaves out" not in text
+    page = Page(text)
+    assert len([row for row in page.rows["verdicts"] if len(row) > 2]) == 1 + 200
+    assert len([row for row in page.rows["prompts"] if row[0] != "prompt"]) == sum(
+        len(record.measurement.examples) for record in run.claims if record.measurement
+    )
+    assert all(record.claim.statement.split("`")[0][:40] in " ".join(page.texts) for record in run.claims)
+
+
+def test_a_short_page_has_the_same_tags_and_texts(make_full_run, hostile):
+    """End tags and quotes that may be left out are; every tag, attribute, cell and text stays, hostile ones too."""
+    page = page_html(make_full_run(text=hostile, curves=True, grids=True, counterexamples=True))
+    short = short_html(page)
+    assert len(short) < 0.95 * len(page)
+    assert not re.search(r"</(td|tr|th|tbody|li)>", re.sub(r"(?s)<(script|style|pre).*?</\1>", "", short))
+    before, after = Page(page), Page(short)
+
+    def read(tags):
+        return [
+            (tag, {name: re.sub(r"(?<=\d)\.0(?=[ )CLM]|$)", "", value) for name, value in given.items()})
+            for tag, given in tags
+        ]
+
+    assert read(before.tags) == read(after.tags)
+    assert [text for text in map(str.rstrip, before.texts) if text] == [
+        text for text in map(str.rstrip, after.texts) if text
+    ]
+    for kind in ("prompts", "facts", "forest", "verdicts"):
+        assert [[cell.replace("\n", "") for cell in row] for row in before.rows[kind]] == [
+            [cell.replace("\n", "") for cell in row] for row in after.rows[kind]
+        ]
+
+
 def test_prompts_go_first(run):
     """The tighter the limit, the less is shown: prompts go before details, these before curves, then forest plots."""
     marks = (
         "Prompts behind the number",
         "<caption>Details",
-        "claim-0[L0] on tiny",
-        'class="forest"',
-        'class="why"',
+        r"claim-0\[L0\] on tiny",
+        'class="?forest"?>',
+        'class="?why"?>',
     )
     sizes, seen = [], []
     limit = len(page_html(run).encode()) - 1
     while not seen or seen[-1]:
         text = page_html(run, limit=limit)
         assert len(text.encode()) <= limit
-        seen.append(sum(mark in text for mark in marks))
-        assert [mark in text for mark in marks] == [False] * (5 - seen[-1]) + [True] * seen[-1]
+        there = [re.search(mark, text) is not None for mark in marks]
+        seen.append(sum(there))
+        assert there == [False] * (5 - seen[-1]) + [True] * seen[-1]
         sizes.append(len(text))
         limit = len(text.encode()) - 1
     assert sizes == sorted(sizes, reverse=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lazarus_probe.claims.baseline_record import BaselineRecord
 from lazarus_probe.claims.differences import ALPHA
 from lazarus_probe.claims.record import named_seeds
 from lazarus_probe.reports.versions.compare import Comparison, Line
 from lazarus_probe.reports.versions.sides import Side
 from lazarus_probe.statistics.intervals import estimate
-from lazarus_probe.tables import Table
+from lazarus_probe.tables import Table, terminal_width, wrapped
 from lazarus_probe.untrusted import markdown, visible
 
 HEADINGS = ("", "claim", "model", "then", "now", "difference", "tokens")
@@ -27,25 +29,36 @@ def comparison_text(comparison: Comparison) -> str:
         >>> print(comparison_text(comparison).splitlines()[-1])
         unchanged: 3
     """
+    room = terminal_width()
+    notes = [*map(_in_a_cell, comparison.remarks), *_corrected(comparison), *_counts(comparison)]
+    if room is not None:
+        notes = [part for note in notes for part in wrapped(note, room)]
+    lines = [*map(_in_a_cell, _sides(comparison)), "", *_table(comparison, room), "", *notes]
+    return "\n".join(lines) + "\n"
+
+
+def _table(comparison: Comparison, room: int | None) -> list[str]:
+    """The lines of what changed; a single model is not named again.
+
+    Where there is not enough room tokens are left out, and the names of the claims stand first, so that the columns
+    below have them beside them.
+    """
     rows = [tuple(map(_in_a_cell, _row(line))) for line in comparison.lines]
     filled = [column for column in range(len(HEADINGS)) if any(row[column] for row in rows)]
-    table = Table(
-        [HEADINGS[column] for column in filled], [[row[column] for column in filled] for row in rows]
-    )
-    return (
-        "\n".join(
-            [
-                *map(_in_a_cell, _sides(comparison)),
-                "",
-                *table.fitted(),
-                "",
-                *map(_in_a_cell, comparison.remarks),
-                *_corrected(comparison),
-                *_counts(comparison),
-            ]
+    if len({line.model for line in comparison.lines}) == 1:
+        filled.remove(HEADINGS.index("model"))
+
+    def table(columns: Sequence[int]) -> Table:
+        return Table(
+            [HEADINGS[column] for column in columns], [[row[column] for column in columns] for row in rows]
         )
-        + "\n"
-    )
+
+    whole = table(filled)
+    if room is None or max(map(len, whole.lines())) <= room:
+        return whole.lines()
+    claim = HEADINGS.index("claim")
+    rest = [column for column in filled if HEADINGS[column] not in ("claim", "tokens")]
+    return table([claim, *rest]).fitted(width=room)
 
 
 def _in_a_cell(text: str) -> str:

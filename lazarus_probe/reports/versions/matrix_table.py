@@ -10,7 +10,7 @@ from lazarus_probe.claims.differences import ALPHA
 from lazarus_probe.claims.record import named_seeds
 from lazarus_probe.reports.versions.matrix import Cell, Direction, Matrix, Row
 from lazarus_probe.statistics.intervals import shown
-from lazarus_probe.tables import Table
+from lazarus_probe.tables import Table, wrapped
 from lazarus_probe.untrusted import in_line, markdown
 
 Style = Callable[[str, str], str]  # a text and its verdict, to the text as a terminal colours it
@@ -20,7 +20,7 @@ MARKS: dict[Direction, str] = {
 }  # fmt: skip
 MEANING = (
     "▲ ▼ the verdict went up or down since the version before, ↑ ↓ the same verdict and a score that moved, "
-    "≠ declared otherwise, · not in this version"
+    "≠ declared otherwise, ! the test broke, · not in this version"
 )
 WORDS: dict[Direction, str] = {
     "up": "the verdict went up",
@@ -75,12 +75,12 @@ def matrix_text(matrix: Matrix, width: int = 80, style: Style = lambda text, _: 
         style: colours a cell by its verdict.
     """
     layout = _layout(matrix, width)
-    lines = [in_line(line)[:width] for line in _versions(matrix)]
+    lines = [_shortened(in_line(line), width) for line in _versions(matrix)]
     for model in matrix.models:
         rows = [row for row in matrix.rows if row.model == model]
         lines += ["", *([f"on {in_line(model)}"] if len(matrix.models) > 1 else [])]
         lines += _table(matrix, rows, layout, style)
-    lines += ["", *(part for line in _notes(matrix, layout) for part in _wrapped(in_line(line), width))]
+    lines += ["", *(part for line in _notes(matrix, layout) for part in wrapped(in_line(line), width))]
     return "\n".join(lines) + "\n"
 
 
@@ -194,16 +194,19 @@ def _interval(record: BaselineRecord) -> str:
 
 
 def _versions(matrix: Matrix) -> list[str]:
-    """A line for each version: its number, its label, and what it is."""
+    """A line for each version: its number, its label, and what it is; one run of several models is named once."""
+    names = {side.name.removesuffix(".json") for side in matrix.versions}
+    together = len(matrix.versions) > 1 and len(names) == 1
     lines = []
     for index, (side, label) in enumerate(zip(matrix.versions, matrix.labels, strict=True), 1):
         name, seeds = side.name.removesuffix(".json"), named_seeds(side.seeds)
         if [*side.models] == [label]:
-            lines.append(f"{index} {label} ({side.models[label][:12]}), {seeds}: {name}")
+            of = "" if together else f": {name}"
+            lines.append(f"{index} {label} ({side.models[label][:12]}), {seeds}{of}")
             continue
         models = ", ".join(f"{model} ({fingerprint[:12]})" for model, fingerprint in side.models.items())
         lines.append(f"{index} {label}: {models or 'no verdicts'}, {seeds}")
-    return lines
+    return [*lines, f"all of {names.pop()}"] if together else lines
 
 
 def sentences(matrix: Matrix) -> list[str]:
@@ -224,9 +227,3 @@ def _notes(matrix: Matrix, layout: Layout) -> list[str]:
     legend = MEANING if layout.cell is not _narrow else f"{GLYPHS_MEAN}; {MEANING}"
     left_out = f"versions 1 to {layout.first} are left out: widen the terminal, or see --markdown, --output or --json"
     return [f"{legend}; effect from 0 to 1", *([left_out] if layout.first else []), *sentences(matrix)]
-
-
-def _wrapped(text: str, width: int) -> list[str]:
-    from textwrap import wrap
-
-    return wrap(text, max(width, 40), break_long_words=False, break_on_hyphens=False) or [""]
