@@ -106,19 +106,31 @@ def pipelined(anatomy: Anatomy) -> Anatomy:
         raise UnsupportedArchitecture(
             f"{name} has {count} blocks, which {size} processes cannot share; start at most {count}"
         )
-    holders = stage_holders([_bytes(block) for block in anatomy.blocks], size)
+    result = staged(anatomy, group, stage_holders([_bytes(block) for block in anatomy.blocks], size))
+    _require_no_other_way(anatomy, group)
+    return result
+
+
+def staged(anatomy: Anatomy, group: Any, holders: Sequence[int]) -> Anatomy:
+    """Make a model's blocks those of stages, in place; its anatomy from then on.
+
+    Args:
+        anatomy: of the whole model.
+        group: the processes.
+        holders: the process that holds each block.
+    """
     divided: dict[tuple[int, str], InOne] = {}
     for layer, block in enumerate(anatomy.blocks):
         first = layer == 0 or holders[layer - 1] != holders[layer]
-        last = layer == count - 1 or holders[layer + 1] != holders[layer]
+        last = layer == anatomy.num_layers - 1 or holders[layer + 1] != holders[layer]
         place = InOne(group, holders[layer])
         _hold(block, Stage(place, last))
         whole = {"resid_pre"} if first else set[str]()
         whole |= {"resid_post"} if last else set()
         divided |= {(layer, kind): place for kind in KINDS if kind not in whole}
-    _require_no_other_way(anatomy, group)
-    ranks = Ranks(group, divided, {}, "pipeline", tuple(holders))
-    return dataclasses.replace(anatomy, ranks=ranks, resolved={})
+    return dataclasses.replace(
+        anatomy, ranks=Ranks(group, divided, {}, "pipeline", tuple(holders)), resolved={}
+    )
 
 
 def stage_holders(sizes: Sequence[int], count: int) -> list[int]:

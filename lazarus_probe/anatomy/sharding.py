@@ -67,7 +67,7 @@ def sharded(anatomy: Anatomy, fresh: Callable[[], nn.Module]) -> Anatomy:
         local = parts_seen(model)
     except (AssertionError, AttributeError, TypeError, ValueError) as error:
         detail = " ".join(str(error).split())[:200] or type(error).__name__
-        detail = _undivided(anatomy, size) or detail
+        detail = undivided(anatomy, size) or detail
         raise UnsupportedArchitecture(f"{name} cannot be split over {size} processes: {detail}") from error
     divided: dict[tuple[int, str], Slices | Terms] = {}
     refused: dict[tuple[int, str], str] = {}
@@ -79,7 +79,7 @@ def sharded(anatomy: Anatomy, fresh: Callable[[], nn.Module]) -> Anatomy:
     return dataclasses.replace(anatomy, ranks=Ranks(group, divided, refused), resolved={})
 
 
-def _undivided(anatomy: Anatomy, size: int) -> str | None:
+def undivided(anatomy: Anatomy, size: int) -> str | None:
     """The heads that do not divide by a number of processes, where that is so."""
     for layer, parts in enumerate(anatomy.parts):
         heads = parts.heads

@@ -39,6 +39,10 @@ COMMANDS = {
         "anatomy",
         "Show the structure of a model, and check that hooks work correctly on it; exit 1 if they do not.",
     ),
+    "costs": (
+        "parallel.costs",
+        "Compute what a model costs each process in memory and traffic, by how it is split; it needs no weights.",
+    ),
     "backend": ("backend", "Show what mlx computes on, and how fast it is compared with NumPy."),
 }
 
@@ -46,7 +50,7 @@ SECTIONS = {
     "Test claims": ["demo", "test", "claims", "report", "mutants"],
     "Look inside a model": ["introspect", "anatomy"],
     "Train": ["train", "experiment"],
-    "Models and machine": ["models", "organism", "backend"],
+    "Models and machine": ["models", "organism", "costs", "backend"],
 }
 
 app = typer.Typer(
