@@ -52,7 +52,13 @@ MISHAPS = {
 def _run(project: Project, parallel: str = "tensor") -> list[Ended]:
     command = ["-m", "pytest", "-q", "-p", "lazarus_probe.plugin", "-p", "no:cacheprovider"]
     folder = project.pytester.path
-    options = [f"--probe-model={project.model}", f"--probe-parallel={parallel}", f"--rootdir={folder}"]
+    options = [
+        "-W",
+        "error",
+        f"--probe-model={project.model}",
+        f"--probe-parallel={parallel}",
+        f"--rootdir={folder}",
+    ]
     return run_ranks(2, [*command, *options, str(folder)], folder)
 
 
@@ -63,6 +69,7 @@ def test_processes_report_once(project: Project, parallel: str) -> None:
     first, second = _run(project, parallel)
     assert "heads-are-whole" in first.out, first.out + first.err
     assert "heads-are-whole" not in second.out
+    assert "Warning" not in first.out + first.err + second.err, first.out + first.err + second.err
     (run,) = project.reports()
     (claim,) = run["claims"]
     subject = Subject.load(project.model)
