@@ -29,7 +29,7 @@ from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
 from typing import Any
 
-from lazarus_probe.subject.watch_channel import Line, called, listening
+from lazarus_probe.subject.watch_channel import Line, Server, called, listening
 
 PATIENCE_VARIABLE = "LAZARUS_PATIENCE"
 PATIENCE = 40.0  # seconds of silence, or in which nobody computes
@@ -146,7 +146,7 @@ class Watch:
             end.setblocking(False)
         signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, _interrupted)
-        arguments = (server, caught, woken)  # the last is kept open by the thread that has it
+        arguments = (server, caught, woken)
         threading.Thread(target=self._run, args=arguments, name="watch", daemon=True).start()
 
     def fail(self, reason: str) -> None:
@@ -154,24 +154,35 @@ class Watch:
 
         Of a connection that was lost the reason is on its way: it is waited for, so that it is said.
         """
+        _let_signals_be()
         self._unwinding = True
         until = time.monotonic() + UNWINDING
         while LOST in reason and self.reason is None and time.monotonic() < until:
             time.sleep(0.05)
         if self.reason is None:
+            self._tell({"end": reason})  # before the watch sees that there is one, and closes the connections
             self.reason = reason
-            self._tell({"end": reason})
         faulthandler.cancel_dump_traceback_later()
 
     def stop(self) -> None:
         """End the watch, once all processes are done."""
+        self._tell({"bye": True})
+        _let_signals_be()
         self._over = True
         faulthandler.cancel_dump_traceback_later()
-        self._tell({"bye": True})
 
-    def _run(self, server: Any, caught: socket.socket, _: socket.socket) -> None:
+    def _run(self, server: Server | None, caught: socket.socket, woken: socket.socket) -> None:
+        with DefaultSelector() as selector, caught, woken:
+            try:
+                self._watch(selector, server, caught)
+            finally:
+                for line in self._lines.values():
+                    line.socket.close()
+                if server:
+                    server.socket.close()
+
+    def _watch(self, selector: DefaultSelector, server: Server | None, caught: socket.socket) -> None:
         own = threading.get_native_id()
-        selector = DefaultSelector()
         selector.register(caught, EVENT_READ, None)
         if server:
             selector.register(server.socket, EVENT_READ, server)
@@ -186,11 +197,11 @@ class Watch:
             for key, _event in selector.select(timeout=BEAT):
                 if key.data is None:
                     self._signalled(caught)
-                elif key.data is server:
-                    if line := server.accepted():
-                        self._lines[line.rank] = line
-                        self._heard[line.rank] = _Heard(time.monotonic())
-                        selector.register(line.socket, EVENT_READ, line)
+                elif server and key.data is server:
+                    if caller := server.accepted():
+                        self._lines[caller.rank] = caller
+                        self._heard[caller.rank] = _Heard(time.monotonic())
+                        selector.register(caller.socket, EVENT_READ, caller)
                 else:
                     self._read(key.data, selector)
             self._judge()
@@ -285,6 +296,11 @@ class Watch:
 
     def _name(self, rank: int) -> str:
         return f"process {rank} of {self.size}"
+
+
+def _let_signals_be() -> None:
+    with suppress(ValueError):  # of the main thread alone
+        signal.set_wakeup_fd(-1)
 
 
 def _interrupted(*_: object) -> None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from lazarus_probe import trace
 from lazarus_probe.subject import Subject
 from tests.cases import slow_except
 from tests.plugin.conftest import Project
-from tests.processes import Ended, run_ranks
+from tests.processes import ROOT, Ended, run_ranks
 
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.nested
+
+OF_SUITE = (
+    "hypotheses/heads/test_repeated_tokens.py",
+    "hypotheses/stream/test_random_tokens.py",
+    "hypotheses/stream/test_blocks.py::test_deleted",
+)
 
 SUITE = """
     from lazarus_probe import trace
@@ -53,7 +62,13 @@ MISHAPS = {
 def _run(project: Project, parallel: str = "tensor") -> list[Ended]:
     command = ["-m", "pytest", "-q", "-p", "lazarus_probe.plugin", "-p", "no:cacheprovider"]
     folder = project.pytester.path
-    options = [f"--probe-model={project.model}", f"--probe-parallel={parallel}", f"--rootdir={folder}"]
+    options = [
+        "-W",
+        "error",
+        f"--probe-model={project.model}",
+        f"--probe-parallel={parallel}",
+        f"--rootdir={folder}",
+    ]
     return run_ranks(2, [*command, *options, str(folder)], folder)
 
 
@@ -64,6 +79,7 @@ def test_processes_report_once(project: Project, parallel: str) -> None:
     first, second = _run(project, parallel)
     assert "heads-are-whole" in first.out, first.out + first.err
     assert "heads-are-whole" not in second.out
+    assert "Warning" not in first.out + first.err + second.err, first.out + first.err + second.err
     (run,) = project.reports()
     (claim,) = run["claims"]
     subject = Subject.load(project.model)
@@ -76,6 +92,37 @@ def test_processes_report_once(project: Project, parallel: str) -> None:
     )
     assert claim["model"]["fingerprint"] == subject.fingerprint
     assert len(list((project.pytester.path / "reports").iterdir())) == 1
+
+
+def _verdicts(folder: Path, count: int, parallel: str | None) -> dict[str, tuple[str, float | None]]:
+    """By claim, the verdict and score of a suite on the bundled model; one process or several."""
+    folder.mkdir()
+    split = [f"--probe-parallel={parallel}"] if parallel else []
+    options = ["-q", "-p", "no:cacheprovider", "--model=organism", f"--probe-report={folder / 'reports'}"]
+    ended = run_ranks(
+        count, ["-m", "pytest", *options, *split, *(str(ROOT / name) for name in OF_SUITE)], folder
+    )
+    assert {process.code for process in ended} == {1}, ended[0].out + ended[0].err  # some claims are refuted
+    (path,) = (folder / "reports").glob("*/run.json")
+    claims = json.loads(path.read_text())["claims"]
+    return {
+        claim["claim"]["id"]: (claim["outcome"], (claim["measurement"] or {}).get("score"))
+        for claim in claims
+    }
+
+
+@pytest.mark.slow
+def test_verdicts_are_those_of_one_process(tmp_path: Path) -> None:
+    """A suite has the same verdicts, and scores up to rounding, on one process, two split both ways, and three."""
+    expected = _verdicts(tmp_path / "one", 1, None)
+    assert len(expected) > 8
+    for count, parallel in ((2, "tensor"), (2, "pipeline"), (3, "pipeline")):
+        found = _verdicts(tmp_path / f"{parallel}-{count}", count, parallel)
+        assert {name: verdict for name, (verdict, _) in found.items()} == {
+            name: verdict for name, (verdict, _) in expected.items()
+        }
+        for name, (_, score) in expected.items():
+            assert found[name][1] == (None if score is None else pytest.approx(score, abs=1e-6))
 
 
 def test_a_test_that_raises_ends_the_run(project: Project) -> None:
