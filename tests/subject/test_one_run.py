@@ -71,7 +71,7 @@ HANGING = {
 }
 
 
-@pytest.mark.parametrize("case", slow_except(HANGING, "sleeps"))
+@pytest.mark.parametrize("case", slow_except(HANGING, "is killed"))
 def test_a_process_that_does_not_come_ends_the_run(
     tmp_path: Path, case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
