@@ -51,9 +51,10 @@ VARIANTS = {
     "biased": {"num_key_value_heads": 1, "attention_bias": True, "mlp_bias": True, "head_dim": 16},
 }
 
-# A machine that others use too may take long over anything: how fast an example is says nothing here.
-hypothesis.settings.register_profile("any machine", hypothesis.settings.default, deadline=None)
-hypothesis.settings.load_profile("any machine")
+# A machine that others use too may take long over anything: how fast an example is says nothing here. The profile keeps
+# its name, by which `falsify` knows that nobody chose one.
+PROFILE = hypothesis.settings.get_current_profile_name()
+hypothesis.settings.register_profile(PROFILE, hypothesis.settings.get_profile(PROFILE), deadline=None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -210,8 +210,9 @@ def test_models_of_a_run_are_side_by_side(project, make_model):
     result = project.run(models=(project.model, other))
     result.stdout.fnmatch_lines(
         [
-            "1 tiny (*), seed 0: *",
-            "2 another (*), seed 0: *",
+            "1 tiny (*), seed 0",
+            "2 another (*), seed 0",
+            "all of *",
             "claim   1 tiny           2 another     effect",
             "a       supported 0.95  ▼refuted 0.50  █▅",
         ]
