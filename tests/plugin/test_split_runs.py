@@ -130,7 +130,9 @@ def test_a_test_that_raises_ends_the_run(project: Project) -> None:
     project.write(SUITE, name="test_a_claims")
     project.write(FAILING, name="test_b_alone")
     first, second = _run(project)
-    assert (first.code, second.code) == (1, 1), first.err + second.err
+    # mlx gives the first process an error in the exchange that it waits in, or none, and then the watch ends it.
+    assert first.code in (1, 2), first.err
+    assert second.code == 1, second.err
     assert "process 1 of 2" in second.err
     assert "this disk is full" in second.err
     (run,) = project.reports()
