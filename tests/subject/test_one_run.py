@@ -88,6 +88,7 @@ def test_a_process_that_does_not_come_ends_the_run(
         assert "one_run.py (mishap)" in first.err
 
 
+@pytest.mark.slow
 def test_a_process_that_computes_is_let_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However long a process computes, the others wait for it, and the run is over when it is."""
     monkeypatch.setenv("LAZARUS_PATIENCE", "8")

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from lazarus_probe.introspection.ablation.layer_edits import layer_edits
 from lazarus_probe.introspection.ablation.predictions_kept import middle_blocks, predictions_kept
+from lazarus_probe.introspection.generation.damage import unrelated_prompts
 from lazarus_probe.subject.control_models import control_models
+
+
+@pytest.fixture(autouse=True)
+def _few_prompts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every eighth of the prompts that are edited by default."""
+    unrelated = unrelated_prompts()
+    few = replace(unrelated, prompts=unrelated.prompts[::8], units=unrelated.units[::8])
+    monkeypatch.setattr("lazarus_probe.introspection.ablation.layer_edits.unrelated_prompts", lambda: few)
 
 
 @pytest.mark.parametrize("edit", ["delete", "swap"])
