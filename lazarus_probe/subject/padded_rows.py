@@ -35,11 +35,18 @@ class PaddedCache:
 
     Attributes:
         cache: mlx-lm's `KVCache`, which holds the prefix for all rows.
-        padding: (B,) columns of nothing in each row.
+        prefix: columns that all rows share.
     """
 
     def __init__(self, cache: Any, padding: mx.array) -> None:
-        self.cache, self.padding, self.prefix = cache, padding, int(cache.offset)
+        self.cache, self.prefix = cache, int(cache.offset)
+        # Not of mlx: arrays in a cache are forgotten where another process of a pipeline has the block.
+        self._padding = np.array(padding)
+
+    @property
+    def padding(self) -> mx.array:
+        """(B,) columns of nothing in each row."""
+        return mx.array(self._padding)
 
     @property
     def offset(self) -> mx.array:

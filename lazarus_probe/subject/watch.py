@@ -122,6 +122,7 @@ class Watch:
     _ticks: dict[int, int | None] = field(default_factory=dict)
     _computing_since: float = 0.0
     _unwinding: bool = False
+    _leaving: bool = False
     _over: bool = False
     _errors: int = field(default_factory=lambda: os.dup(2))  # what pytest captures later is not it
 
@@ -166,17 +167,23 @@ class Watch:
 
     def stop(self) -> None:
         """End the watch, once all processes are done."""
+        self._leaving = (
+            True  # from now on no process owes this one a word: who got its `bye` may be gone at once
+        )
         self._tell({"bye": True})
         _let_signals_be()
         self._over = True
         faulthandler.cancel_dump_traceback_later()
+        for line in list(self._lines.values()):
+            line.finish()
 
     def _run(self, server: Server | None, caught: socket.socket, woken: socket.socket) -> None:
         with DefaultSelector() as selector, caught, woken:
             try:
                 self._watch(selector, server, caught)
             finally:
-                for line in self._lines.values():
+                for line in list(self._lines.values()):
+                    line.finish()
                     line.socket.close()
                 if server:
                     server.socket.close()
@@ -227,7 +234,7 @@ class Watch:
                 self._heard.pop(line.rank)
                 break
         else:
-            if messages is None and not self._over:
+            if messages is None and not self._leaving:
                 self._decide(f"{self._name(line.rank)} ended without a word")
         if messages is None:
             selector.unregister(line.socket)

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import Any
 
 LONGEST = 2**16  # bytes of a line that is not over
 SECONDS = 5.0  # to connect
+LAST = 2.0  # to read what still comes
 
 
 @dataclass(eq=False)
@@ -35,6 +37,18 @@ class Line:
         """Send a message, unless the other end is gone or does not read: what is not heard of there is noticed."""
         with suppress(OSError), self._sending:
             self.socket.sendall(json.dumps(message).encode() + b"\n")
+
+    def finish(self) -> None:
+        """Send no more, and read for a moment what still comes.
+
+        A connection that is closed with something unread is reset, and what was sent last may be lost with it.
+        """
+        until = time.monotonic() + LAST
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
+            self.socket.settimeout(LAST)
+            while time.monotonic() < until and self.socket.recv(LONGEST):
+                pass
 
     def messages(self) -> list[dict[str, Any]] | None:
         """Messages that have come; None where the other end is gone."""

@@ -27,6 +27,7 @@ def test_the_first_process_prints_and_writes(tmp_path: Path, organism: Subject, 
     assert (first.code, second.code) == (0, 0), first.err + second.err
     assert (tmp_path / "written").read_text() == "0"
     assert second.out == ""
+    assert "the run of 2 processes ends" not in first.err + second.err, "it ends as it should"
     shown: dict[str, Any] = json.loads(first.out)
     assert shown["ok"]
     assert shown["fingerprint"] == organism.fingerprint
