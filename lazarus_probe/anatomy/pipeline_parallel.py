@@ -24,6 +24,7 @@ from mlx.utils import tree_flatten, tree_map
 
 from lazarus_probe.anatomy.anatomy import Anatomy, UnsupportedArchitecture, architecture
 from lazarus_probe.anatomy.forward_pass import new_cache
+from lazarus_probe.anatomy.plain_weights import weight_bytes
 from lazarus_probe.anatomy.sharding import SAME, apart_over, few_tokens
 from lazarus_probe.anatomy.tensor_parallel import STAGES, InOne, Ranks
 
@@ -71,14 +72,14 @@ class Stage:
     def run(self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call the block; what leaves a stage is then in every process."""
         output = call(*args, **kwargs)
-        given = (*args, *kwargs.values())
+        arguments = (*args, *kwargs.values())
         if not self.here:
-            for value in given:
+            for value in arguments:
                 _forget(value)
         if self.here and not self.last:
             return output
         change = self.place.whole if self.last else _unknown
-        for value in given:
+        for value in arguments:
             if isinstance(value, list | dict):
                 _changed(value, change)
         return _changed(output, change)
@@ -96,17 +97,13 @@ def pipelined(anatomy: Anatomy) -> Anatomy:
         ValueError: there is only one process.
         UnsupportedArchitecture: there are fewer blocks than processes, or blocks hand on more than can be seen.
     """
-    group, name = mx.distributed.init(), architecture(anatomy.model)
-    size, count = group.size(), anatomy.num_layers
+    group = mx.distributed.init()
+    size = group.size()
     if size == 1:
         raise ValueError(
             "parallel='pipeline' needs several processes, as `mlx.launch -n 2` starts; there is one"
         )
-    if count < size:
-        raise UnsupportedArchitecture(
-            f"{name} has {count} blocks, which {size} processes cannot share; start at most {count}"
-        )
-    result = staged(anatomy, group, stage_holders([_bytes(block) for block in anatomy.blocks], size))
+    result = staged(anatomy, group, holders_of(anatomy, size))
     _require_no_other_way(anatomy, group)
     return result
 
@@ -131,6 +128,21 @@ def staged(anatomy: Anatomy, group: Any, holders: Sequence[int]) -> Anatomy:
     return dataclasses.replace(
         anatomy, ranks=Ranks(group, divided, {}, "pipeline", tuple(holders)), resolved={}
     )
+
+
+def holders_of(anatomy: Anatomy, count: int) -> list[int]:
+    """The process that is to hold each block of a model, of so many processes.
+
+    Raises:
+        UnsupportedArchitecture: there are fewer blocks than processes.
+    """
+    blocks = anatomy.num_layers
+    if blocks < count:
+        raise UnsupportedArchitecture(
+            f"{architecture(anatomy.model)} has {blocks} blocks, which {count} processes cannot share; start at most "
+            f"{blocks}"
+        )
+    return stage_holders([weight_bytes(block) for block in anatomy.blocks], count)
 
 
 def stage_holders(sizes: Sequence[int], count: int) -> list[int]:
@@ -158,10 +170,6 @@ def held_weights(model: nn.Module) -> list[tuple[str, mx.array]]:
         for _, weight in tree_flatten(module.parameters())
     }
     return [(name, weight) for name, weight in tree_flatten(model.parameters()) if id(weight) not in absent]
-
-
-def _bytes(block: nn.Module) -> int:
-    return sum(weight.nbytes for _, weight in tree_flatten(block.parameters()))
 
 
 def _hold(block: nn.Module, stage: Stage) -> None:

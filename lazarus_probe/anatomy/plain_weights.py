@@ -89,3 +89,8 @@ def _dequantised(module: Any) -> mx.array:
 
 def _quantised_shape(module: Any) -> tuple[int, ...]:
     return (*module["weight"].shape[:-1], module["weight"].shape[-1] * 32 // module.bits)
+
+
+def weight_bytes(module: nn.Module) -> int:
+    """Bytes of a module's weights, as they are."""
+    return sum(weight.nbytes for _, weight in tree_flatten(module.parameters()))

@@ -27,6 +27,8 @@ from lazarus_probe.taps import Change, Inside, Tap, held, tapped
 
 SAME = 1e-3  # of the largest value: terms of a sum differ by as much as it is large
 OF_HEADS = {"queries": 2, "head_out": 2, "scores": 1, "pattern": 1}
+# What mlx-lm's `shard` raises where a model does not divide.
+SPLIT_ERRORS = (AssertionError, AttributeError, TypeError, ValueError)
 OF_KEYS = ("keys", "values")
 STREAM = ("embed", "resid_pre", "resid_mid", "resid_post", "logits")
 WHOLE = {
@@ -58,17 +60,14 @@ def sharded(anatomy: Anatomy, fresh: Callable[[], nn.Module]) -> Anatomy:
         raise ValueError(
             "parallel='tensor' needs several processes, as `mlx.launch -n 2` starts; there is one"
         )
-    if not hasattr(model, "shard"):
-        raise UnsupportedArchitecture(f"mlx-lm cannot split {name} by tensors: it has no `shard`")
+    require_shard(model)
     single = _key_heads_of_one_token(anatomy)
     try:
         columns = _columns(anatomy, _dyed(anatomy, fresh), group)
         model.shard(group)
         local = parts_seen(model)
-    except (AssertionError, AttributeError, TypeError, ValueError) as error:
-        detail = " ".join(str(error).split())[:200] or type(error).__name__
-        detail = undivided(anatomy, size) or detail
-        raise UnsupportedArchitecture(f"{name} cannot be split over {size} processes: {detail}") from error
+    except SPLIT_ERRORS as error:
+        raise not_split(anatomy, size, error) from error
     divided: dict[tuple[int, str], Slices | Terms] = {}
     refused: dict[tuple[int, str], str] = {}
     for layer, (parts, own) in enumerate(zip(anatomy.parts, local, strict=True)):
@@ -79,7 +78,27 @@ def sharded(anatomy: Anatomy, fresh: Callable[[], nn.Module]) -> Anatomy:
     return dataclasses.replace(anatomy, ranks=Ranks(group, divided, refused), resolved={})
 
 
-def undivided(anatomy: Anatomy, size: int) -> str | None:
+def require_shard(model: nn.Module) -> None:
+    """Refuse a model that mlx-lm cannot split.
+
+    Raises:
+        UnsupportedArchitecture: it has no `shard`.
+    """
+    if not hasattr(model, "shard"):
+        raise UnsupportedArchitecture(
+            f"mlx-lm cannot split {architecture(model)} by tensors: it has no `shard`"
+        )
+
+
+def not_split(anatomy: Anatomy, size: int, error: Exception) -> UnsupportedArchitecture:
+    """What mlx-lm's `shard` has raised, with the heads that do not divide by the processes where that is why."""
+    detail = _undivided(anatomy, size) or " ".join(str(error).split())[:200] or type(error).__name__
+    return UnsupportedArchitecture(
+        f"{architecture(anatomy.model)} cannot be split over {size} processes: {detail}"
+    )
+
+
+def _undivided(anatomy: Anatomy, size: int) -> str | None:
     """The heads that do not divide by a number of processes, where that is so."""
     for layer, parts in enumerate(anatomy.parts):
         heads = parts.heads

@@ -195,9 +195,8 @@ def _heatmap(
     across, down = (range(0, len(names), -(-len(names) // NAMED) or 1) for names in (columns, rows))
     names = [shown(columns[i]) for i in across]
     axes.set_xticks(across, names, fontsize=size, parse_math=False)
-    for text in (
-        axes.get_xticklabels()
-    ):  # on its side a sign is hard to tell from another; only long names have to be
+    for text in axes.get_xticklabels():
+        # On its side a sign is hard to tell from another; only long names have to be turned.
         text.set_rotation(90 if len(text.get_text()) > UPRIGHT else 0)
     axes.set_yticks(down, [shown(rows[i]) for i in down], fontsize=size, parse_math=False)
     if not small:

@@ -16,17 +16,12 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
-from lazarus_probe.anatomy.anatomy import (
-    Anatomy,
-    UnsupportedArchitecture,
-    anatomy_of,
-    architecture,
-    parts_seen,
-)
+from lazarus_probe.anatomy.anatomy import Anatomy, anatomy_of, parts_seen
 from lazarus_probe.anatomy.forward_pass import cache_entries, new_cache
 from lazarus_probe.anatomy.parts import Parts
-from lazarus_probe.anatomy.pipeline_parallel import stage_holders, staged
-from lazarus_probe.anatomy.sharding import OF_HEADS, OF_KEYS, undivided
+from lazarus_probe.anatomy.pipeline_parallel import holders_of, staged
+from lazarus_probe.anatomy.plain_weights import weight_bytes
+from lazarus_probe.anatomy.sharding import OF_HEADS, OF_KEYS, SPLIT_ERRORS, not_split, require_shard
 from lazarus_probe.anatomy.tensor_parallel import Layout, Ranks, Slices, Terms
 from lazarus_probe.hooks.context import hooked
 from lazarus_probe.hooks.model_sites import kinds_at
@@ -86,20 +81,15 @@ def parallel_costs(model: Callable[[], nn.Module], parallel: Kind, processes: in
     anatomy = anatomy_of(made)
     layers = range(anatomy.num_layers)
     group: Any = _Processes(processes)
-    weights, share = _bytes(made), 1.0
+    weights, share = weight_bytes(made), 1.0
     with exchanges() as notes:
         if parallel == "tensor":
             anatomy = _sharded(anatomy, group)
-            weights = _bytes(made)
+            weights = weight_bytes(made)
         elif parallel == "pipeline":
-            sizes = [_bytes(block) for block in anatomy.blocks]
-            if len(sizes) < processes:
-                raise UnsupportedArchitecture(
-                    f"{architecture(made)} has {len(sizes)} blocks, which {processes} processes cannot share"
-                )
-            holders = stage_holders(sizes, processes)
+            holders = holders_of(anatomy, processes)
             weights -= min(_elsewhere(anatomy, holders, rank) for rank in range(processes))
-            share = max(holders.count(rank) for rank in range(processes)) / len(sizes)
+            share = max(holders.count(rank) for rank in range(processes)) / len(holders)
             anatomy = staged(anatomy, group, holders)
         notes.sent(processes)
         cache = _forward(anatomy, (), length)[1]
@@ -176,10 +166,6 @@ def exchanges() -> Iterator[Notes]:
         distributed.all_sum, distributed.all_gather = before
 
 
-def _bytes(module: nn.Module) -> int:
-    return sum(weight.nbytes for _, weight in tree_flatten(module.parameters()))
-
-
 def _forward(anatomy: Anatomy, sites: Sequence[str], length: int) -> tuple[list[mx.array], int]:
     """The values at sites of an unevaluated forward of one prompt, and the bytes in its cache."""
     cache = new_cache(anatomy.model)
@@ -200,20 +186,13 @@ def _arrays(value: Any) -> Iterator[mx.array]:
 def _sharded(anatomy: Anatomy, group: Any) -> Anatomy:
     """The anatomy of a model that is split by tensors, in place, with layouts that have the right sizes."""
     model: Any = anatomy.model
-    name = architecture(model)
-    if not hasattr(model, "shard"):
-        raise UnsupportedArchitecture(f"mlx-lm cannot split {name} by tensors: it has no `shard`")
+    require_shard(model)
     experts = [_expert_bytes(anatomy, layer) for layer in range(anatomy.num_layers)]
     try:
         model.shard(group)
         local = parts_seen(model)
-    except (AssertionError, AttributeError, TypeError, ValueError) as error:
-        detail = (
-            undivided(anatomy, group.size()) or " ".join(str(error).split())[:120] or type(error).__name__
-        )
-        raise UnsupportedArchitecture(
-            f"{name} cannot be split over {group.size()} processes: {detail}"
-        ) from error
+    except SPLIT_ERRORS as error:
+        raise not_split(anatomy, group.size(), error) from error
     divided: dict[tuple[int, str], Layout] = {}
     for layer, (whole, own) in enumerate(zip(anatomy.parts, local, strict=True)):
         layouts: dict[str, Layout] = _slices(whole, own, group)
@@ -239,4 +218,4 @@ def _slices(whole: Parts, own: Parts, group: Any) -> dict[str, Layout]:
 
 
 def _expert_bytes(anatomy: Anatomy, layer: int) -> int:
-    return _bytes(anatomy.own_part("experts", layer)) if anatomy.parts[layer].experts else 0
+    return weight_bytes(anatomy.own_part("experts", layer)) if anatomy.parts[layer].experts else 0

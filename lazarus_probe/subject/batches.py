@@ -38,6 +38,14 @@ def by_length(
         >>> [(indices, tokens.shape) for indices, tokens in by_length(encoded)]
         [([1], (1, 2)), ([0, 2], (2, 5))]
     """
+    return (
+        (indices, mx.array([[int(token) for token in encoded[index]] for index in indices]))
+        for indices in rows_by_length(encoded, limit)
+    )
+
+
+def rows_by_length(encoded: Sequence[Sequence[int]], limit: int = TOKENS_PER_BATCH) -> list[list[int]]:
+    """The indices of the prompts of each batch of `by_length`, which has its arguments and errors."""
     if len(encoded) == 0:
         raise ValueError("no prompts to batch; give at least one")
     buckets: dict[int, list[int]] = {}
@@ -45,17 +53,11 @@ def by_length(
         if len(ids) == 0:
             raise ValueError(f"prompt {index} has no tokens; give at least one token a prompt")
         buckets.setdefault(len(ids), []).append(index)
-    return _batches(encoded, buckets, limit)
-
-
-def _batches(
-    encoded: Sequence[Sequence[int]], buckets: dict[int, list[int]], limit: int
-) -> Iterator[tuple[list[int], mx.array]]:
+    batches = []
     for length in sorted(buckets):
         rows = max(1, limit // length)
-        for start in range(0, len(buckets[length]), rows):
-            indices = buckets[length][start : start + rows]
-            yield indices, mx.array([[int(token) for token in encoded[index]] for index in indices])
+        batches += [buckets[length][start : start + rows] for start in range(0, len(buckets[length]), rows)]
+    return batches
 
 
 def encode_all(subject: Subject, prompts: Sequence[Prompt]) -> list[list[int]]:

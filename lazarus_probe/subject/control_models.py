@@ -21,7 +21,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 from numpy.typing import NDArray
 
-from lazarus_probe.anatomy.plain_weights import named_weights
+from lazarus_probe.anatomy.plain_weights import named_weights, weight_bytes
 from lazarus_probe.spelling import one_of
 from lazarus_probe.statistics.model_spread import FEWEST
 from lazarus_probe.subject.kept_weights import KeptWeights
@@ -191,7 +191,7 @@ class ControlModel:
             _BUILT.move_to_end(key)
             return _BUILT[key][0]
         made = self._built(depth)
-        _BUILT[key] = (made, _size(made.model))
+        _BUILT[key] = (made, weight_bytes(made.model))
         held = sum(size for _, size in _BUILT.values())
         while held > MEMORY:
             _, (_, size) = _BUILT.popitem(last=False)
@@ -277,7 +277,3 @@ def faced(subject: Subject, untrained: ControlModels) -> dict[str, tuple[Control
         "untrained": models,
         **{lesion: control_models(subject, lesion, len(models)) for lesion in LESIONS},
     }
-
-
-def _size(model: nn.Module) -> int:
-    return sum(value.nbytes for _, value in tree_flatten(model.parameters()))

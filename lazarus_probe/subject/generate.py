@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import numpy as np
 
-from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+from lazarus_probe.subject.batches import Prompt, encode_all, rows_by_length
 from lazarus_probe.subject.fast_gates import fast_gates
 from lazarus_probe.subject.finite import is_finite, peak, refuse
 from lazarus_probe.subject.last_position import last_logits
@@ -68,7 +68,7 @@ def greedy(
 
 def _batches(subject: Subject, encoded: Sequence[Sequence[int]]) -> Iterable[list[int]]:
     """The prompts that are run together: of equal length, or of any where the model allows it."""
-    by_equal = [indices for indices, _ in by_length(encoded)]
+    by_equal = rows_by_length(encoded)
     together = list(padded_batches(encoded))
     return together if len(together) < len(by_equal) and can_pad(subject) else by_equal
 

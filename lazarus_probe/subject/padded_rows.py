@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.anatomy import Anatomy
-from lazarus_probe.anatomy.forward_pass import forward, new_cache, repeat_rows
+from lazarus_probe.anatomy.forward_pass import forward, new_cache
 from lazarus_probe.subject.batches import TOKENS_PER_BATCH
 from lazarus_probe.subject.last_position import TOLERANCE, last_logits, relative_difference
-from lazarus_probe.subject.shared_prefix import SHARED
+from lazarus_probe.subject.shared_prefix import SHARED, run_shared_prefix
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import is_tapped, untapped
 
@@ -89,25 +89,14 @@ def padded_batches(encoded: Sequence[Sequence[int]], limit: int = TOKENS_PER_BAT
 
 def start_padded(subject: Subject, rows: Sequence[Sequence[int]]) -> tuple[list[Any], mx.array]:
     """A cache of what rows begin with alike, and the tokens (B, L) that each row has of its own, padded on the left."""
-    shared = _shared_length(rows)
-    cache = new_cache(subject.model)
-    if shared < SHARED:
-        shared = 0
-    else:
-        subject.model(mx.array([rows[0][:shared]]), cache=cache)
-        repeat_rows(cache, np.zeros(len(rows), np.intp))
+    shortest = min(map(len, rows))
+    begins = mx.array([list(row[:shortest]) for row in rows])
+    cache, shared = run_shared_prefix(subject, begins, shortest - 1)
     own = [list(row[shared:]) for row in rows]
     longest = max(map(len, own))
     padding = mx.array([longest - len(row) for row in own])
     tokens = mx.array([[row[0]] * (longest - len(row)) + row for row in own])
     return [PaddedCache(entry, padding) for entry in cache], tokens
-
-
-def _shared_length(rows: Sequence[Sequence[int]]) -> int:
-    """How many tokens all rows begin with, with one at least left in each."""
-    most = min(map(len, rows)) - 1
-    columns = zip(*(row[:most] for row in rows), strict=True)
-    return next((number for number, column in enumerate(columns) if len(set(column)) > 1), most)
 
 
 def can_pad(subject: Subject) -> bool:

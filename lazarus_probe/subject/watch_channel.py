@@ -108,12 +108,12 @@ def listening() -> Server:
 
 def called(address: str, rank: int) -> Line | None:
     """A connection to the first process, whose address it has given; None where it cannot be reached."""
-    told = json.loads(address)
-    for host in told["hosts"]:
+    server = json.loads(address)
+    for host in server["hosts"]:
         with suppress(OSError):
-            connection = socket.create_connection((host, told["port"]), timeout=SECONDS)
+            connection = socket.create_connection((host, server["port"]), timeout=SECONDS)
             line = Line(rank=0, socket=connection)
-            line.send({"token": told["token"], "rank": rank})
+            line.send({"token": server["token"], "rank": rank})
             return line
     return None
 

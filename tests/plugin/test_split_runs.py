@@ -117,12 +117,12 @@ def test_verdicts_are_those_of_one_process(tmp_path: Path) -> None:
     expected = _verdicts(tmp_path / "one", 1, None)
     assert len(expected) > 8
     for count, parallel in ((2, "tensor"), (2, "pipeline"), (3, "pipeline")):
-        found = _verdicts(tmp_path / f"{parallel}-{count}", count, parallel)
-        assert {name: verdict for name, (verdict, _) in found.items()} == {
+        verdicts = _verdicts(tmp_path / f"{parallel}-{count}", count, parallel)
+        assert {name: verdict for name, (verdict, _) in verdicts.items()} == {
             name: verdict for name, (verdict, _) in expected.items()
         }
         for name, (_, score) in expected.items():
-            assert found[name][1] == (None if score is None else pytest.approx(score, abs=1e-6))
+            assert verdicts[name][1] == (None if score is None else pytest.approx(score, abs=1e-6))
 
 
 def test_a_test_that_raises_ends_the_run(project: Project) -> None:

@@ -19,24 +19,24 @@ def words() -> np.ndarray:
 
 def test_what_was_kept_is_read_back(words):
     """Arrays come back with their type, shape and every bit, whatever was kept in between."""
-    kept = KeptWeights()
-    kept.keep("first", words)
-    kept.keep("second", words.astype(np.uint32) + 1)
-    kept.keep("first", np.zeros_like(words))
+    store = KeptWeights()
+    store.keep("first", words)
+    store.keep("second", words.astype(np.uint32) + 1)
+    store.keep("first", np.zeros_like(words))
     for key, expected in (("first", words), ("second", words.astype(np.uint32) + 1)):
-        values = kept.get(key)
+        values = store.get(key)
         assert values.dtype == expected.dtype
         assert np.array_equal(values, expected)
-    assert kept.get("third") is None
+    assert store.get("third") is None
 
 
 def test_no_more_than_the_cap_is_kept(words):
     """An array that would exceed the cap is not kept, and neither is one that is computed as fast."""
-    kept = KeptWeights(cap=words.nbytes)
-    kept.keep("small", words[0, :-1])
-    kept.keep("first", words)
-    kept.keep("second", words)
-    assert [kept.get(key) is not None for key in ("small", "first", "second")] == [False, True, False]
+    store = KeptWeights(cap=words.nbytes)
+    store.keep("small", words[0, :-1])
+    store.keep("first", words)
+    store.keep("second", words)
+    assert [store.get(key) is not None for key in ("small", "first", "second")] == [False, True, False]
 
 
 def test_a_full_disk_keeps_nothing(words, monkeypatch):
@@ -45,12 +45,12 @@ def test_a_full_disk_keeps_nothing(words, monkeypatch):
     def full(*_args, **_options):
         raise OSError(28, "No space left on device")
 
-    kept = KeptWeights()
+    store = KeptWeights()
     monkeypatch.setattr("tempfile.TemporaryFile", full)
-    kept.keep("first", words)
+    store.keep("first", words)
     monkeypatch.undo()
-    kept.keep("second", words)
-    assert kept.get("first") is kept.get("second") is None
+    store.keep("second", words)
+    assert store.get("first") is store.get("second") is None
 
 
 def test_a_permuted_model_is_the_same_from_the_file(organism, monkeypatch):
