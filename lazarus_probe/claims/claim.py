@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PrivateAttr, ValidationError, model_validator
 
 from lazarus_probe.spelling import choices_in, first_to_tell, one_of
 from lazarus_probe.subject.relative_depth import layer_at
@@ -153,6 +153,8 @@ class Claim(BaseModel):
     needs: tuple[Need, ...] = ()
     assumes: tuple[Assumption, ...] = ()
     parameters: Mapping[str, JsonValue] = {}
+    # Of a run, not of what was pre-registered: no file can set it, and the hash leaves it out.
+    _scores_only: bool = PrivateAttr(default=False)
 
     @model_validator(mode="after")
     def _can_be_met(self) -> Self:
@@ -190,6 +192,20 @@ class Claim(BaseModel):
         if self.kind == "invariance":
             return 0.0
         return self.threshold - self.margin if self.kind == "absence" else self.threshold + self.margin
+
+    @property
+    def scores_only(self) -> bool:
+        """Whether its score is measured without the controls that other models are run for; see `of_scores_only`."""
+        return self._scores_only
+
+    def of_scores_only(self) -> Claim:
+        """The claim, measured without the controls that other models are run for: for versions side by side.
+
+        Where its outcome depends on these, it is inconclusive.
+        """
+        claim = self.model_copy()
+        claim._scores_only = True
+        return claim
 
     def reaches(self, low: float, high: float) -> bool:
         """Whether a whole interval of the score is past the threshold."""

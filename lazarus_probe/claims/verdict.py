@@ -78,7 +78,8 @@ def judge(claim: Claim, measurement: Measurement) -> Verdict:
     # How many groups would do depends on all controls.
     more = advice(claim, measurement) if verdict.lacks_groups and not measurement.unmeasured else ""
     if measurement.unmeasured:
-        more += f"; not run, since that stands without them: {', '.join(measurement.unmeasured)}"
+        why = "scores only" if claim.scores_only else "since that stands without them"
+        more += f"; not run, {why}: {', '.join(measurement.unmeasured)}"
     if measurement.damage and measurement.groups >= claim.minimum_groups:
         more += f"; damage: {measurement.damage}"
     return replace(verdict, reason=verdict.reason + more)
@@ -104,7 +105,7 @@ def decide(claim: Claim, measurement: Measurement) -> Verdict:
     threshold is a pair of one-sided tests (Schuirmann 1987), each at half of what the interval misses.
 
     The first three stand whatever further controls would show, so a measurement may leave those out there
-    (`unmeasured`), and nowhere else.
+    (`unmeasured`), and elsewhere only where the claim's score alone is wanted (`scores_only`): inconclusive.
 
     Raises:
         ClaimError: a declared control, kind of unit, part or the strata were not measured.
@@ -112,6 +113,8 @@ def decide(claim: Claim, measurement: Measurement) -> Verdict:
     _check_measured(claim, measurement)
     if verdict := _settled(claim, measurement):
         return verdict
+    if measurement.unmeasured and claim.scores_only:
+        return Verdict(Outcome.INCONCLUSIVE, f"{_scored(measurement)}, without its controls")
     if measurement.unmeasured:
         raise ClaimError(
             f"claim {claim.id!r} depends on controls that were not measured: {', '.join(measurement.unmeasured)}"
@@ -123,8 +126,12 @@ def decide(claim: Claim, measurement: Measurement) -> Verdict:
 
 
 def settled(claim: Claim, measurement: Measurement) -> bool:
-    """Whether no further control can change the outcome: too few groups, refuted, or confounded by one measured."""
-    return _settled(claim, measurement) is not None
+    """Whether no further control is to be measured.
+
+    None can change the outcome, there being too few groups, a refutation or one that confounds; or the score alone is
+    wanted.
+    """
+    return claim.scores_only or _settled(claim, measurement) is not None
 
 
 def _settled(claim: Claim, measurement: Measurement) -> Verdict | None:

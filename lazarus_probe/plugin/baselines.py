@@ -24,12 +24,29 @@ def check_baselines(config: pytest.Config) -> None:
 
     Raises:
         pytest.UsageError: a name that is none, a baseline that is not there, is none or was measured under another
-            seed, or several models for one name.
+            seed, several models for one name, or scores alone, which have no verdicts to compare or keep.
     """
+    if config.getoption("probe_scores_only"):
+        _check_scores_only(config)
     if config.getoption("probe_baseline") not in ("auto", "none"):
         _check_given(config)
     if name := config.getoption("probe_save"):
         _check_name(name, [label(model) for model in models(config)])
+
+
+def _check_scores_only(config: pytest.Config) -> None:
+    baseline = config.getoption("probe_baseline")
+    beside = {
+        f"--probe-baseline {baseline}": baseline not in ("auto", "none"),
+        "--probe-save": config.getoption("probe_save"),
+        "--probe-update": config.getoption("probe_update"),
+        "--probe-seeds": len(seeds_of(config)) > 1,
+    }
+    if option := next((option for option, is_given in beside.items() if is_given), None):
+        raise pytest.UsageError(
+            f"--probe-scores-only comes to no verdicts, which {option} is about: give one of the two, and compare runs "
+            "of scores with `lazarus report moved`"
+        )
 
 
 def _check_given(config: pytest.Config) -> None:
@@ -74,7 +91,8 @@ def baselines(config: pytest.Config) -> Baselines:
 
     if BASELINES not in config.stash:
         # A shard holds a part of a family: what its claims come to is compared once all shards are merged.
-        choice = "none" if shard_of(config) else config.getoption("probe_baseline")
+        unlike = shard_of(config) or config.getoption("probe_scores_only")  # nor has a score alone a verdict
+        choice = "none" if unlike else config.getoption("probe_baseline")
         config.stash[BASELINES] = Baselines(report_folder(config), choice, seeds_of(config))
     return config.stash[BASELINES]
 

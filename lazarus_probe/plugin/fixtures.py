@@ -230,6 +230,8 @@ def evidence(request: pytest.FixtureRequest, subject: Subject) -> Evidence:
     claim = claim_of(request.node)
     baselines(request.config).of(subject.name)  # a damaged one is found before the work, not after
     seed, pooled = derived_seed(claim.id, seed_of(request.node)), len(seeds_of(request.config)) > 1
+    if request.config.getoption("probe_scores_only"):
+        claim = claim.of_scores_only()
     evidence = Evidence(claim, seed, pooled=pooled)
     model = ModelRecord(
         name=subject.name, fingerprint=subject.fingerprint, num_layers=subject.num_layers, dtype=subject.dtype

@@ -78,6 +78,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="folder to keep activations in for later runs and for parallel workers, up to 10 GiB (default: pytest's "
         "cache, up to 1 GiB)",
     )
+    group.addoption(
+        "--probe-scores-only",
+        action="store_true",
+        help="measure scores without the controls that other models are run for, many times faster, for "
+        "versions of a model side by side (`lazarus report moved`); a claim that depends on them is inconclusive",
+    )
     parser.addini(
         "probe_activations",
         "default of --probe-activations: a folder, relative to the rootdir",

@@ -109,9 +109,7 @@ def _numbers(record: ClaimRecord, measurement: MeasurementRecord) -> str:
 
 def _controls(claim: Claim, measurement: MeasurementRecord) -> str:
     if not measurement.controls:
-        return (
-            f"Controls not run, since the verdict stands without them: {', '.join(measurement.unmeasured)}."
-        )
+        return f"Controls not run: {', '.join(measurement.unmeasured)}."
     least = min(measurement.controls, key=lambda control: control.gain)
     verb = "reach beyond the score" if claim.kind in POSITIVE else "gain"
     scores = ", ".join(f"{control.name} {shown(control.score)}" for control in measurement.controls)

@@ -50,6 +50,21 @@ def test_all_else_is_measured(score, claim):
     assert not measurement.unmeasured
 
 
+def test_a_score_alone_takes_no_costly_control():
+    """Where scores alone are wanted, what would decide a claim is not computed, and nothing is said of the claim."""
+
+    def compute():
+        raise AssertionError("computed")
+
+    claim = CLAIM.of_scores_only()
+    verdict = judge(claim, measured(1.0, claim, compute))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert verdict.reason.endswith(", without its controls; not run, scores only: untrained")
+    assert judge(claim, measured(0.0, claim, compute)).outcome is Outcome.REFUTED
+    assert claim.hash == CLAIM.hash
+    assert not CLAIM.scores_only
+
+
 def test_what_a_claim_does_not_declare_is_not_computed():
     """A claim that faces one kind of model does not pay for the others."""
 
