@@ -318,6 +318,9 @@ def members(value: type) -> list[str]:
         target = called.fget if isinstance(called, property) else called
         if name.startswith("_") or not inspect.isfunction(target) or not target.__doc__:
             continue
+        # pydantic adds a method of its own to a model with private attributes.
+        if target.__module__.startswith("pydantic"):
+            continue
         call = name if isinstance(called, property) else f"{name}()"
         lines.append(f"- `{call}`: {inspect.cleandoc(target.__doc__).splitlines()[0]}")
     return [*lines, ""] if lines else []
