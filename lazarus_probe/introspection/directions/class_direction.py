@@ -129,7 +129,7 @@ def fit_direction(features: NDArray[Any], is_a: Labels, method: Method) -> Float
     if method == "difference_of_means":
         return gap
     rows, scale = _scaled(features, method)
-    narrow = in_span(rows, rows)[0]
+    narrow = in_span(rows, rows, wide=1)[0]
     # The direction lies in the span of the rows, so its scores determine it.
     weights = np.linalg.lstsq(rows, narrow @ _weights(narrow, is_a, method), rcond=None)[0] / scale
     unit = weights / np.linalg.norm(weights)
@@ -150,7 +150,7 @@ def separations(
     """
     rows, _ = _scaled(np.asarray(features, dtype=np.float64), method)
     # All directions lie in the span of the rows, whose rank is at most N.
-    narrow = in_span(rows, rows)[0]
+    narrow = in_span(rows, rows, wide=1)[0]
     return [_separation(narrow, is_a, folds, method) for is_a in labelings]
 
 

@@ -18,7 +18,12 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, ProbeInputs, layer_inputs, site_of
 from lazarus_probe.introspection.probing.probe import measure, measurement_of
-from lazarus_probe.introspection.probing.probe_scores import compared_with, control_scores, model_scores
+from lazarus_probe.introspection.probing.probe_scores import (
+    compared_with,
+    control_scores,
+    model_score,
+    model_scores,
+)
 from lazarus_probe.statistics.folds import Kind, encode, grouped_folds, groups_per_class
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.null import PermutationTest, best_of
@@ -95,6 +100,10 @@ class Scan:
             kind: [{layer: by_layer[layer][kind][i] for layer in layers} for i in range(len(models))]
             for kind, models in by_layer[layers[0]].items()
         }
+
+    def in_model(self, of: str, model: int, layer: int) -> HeldOut:
+        """The probe of the layer in one control model of a kind."""
+        return model_score(self.inputs[layer], of, model, self.kind, self.seed)
 
     def null(self, layer: int) -> PermutationTest:
         """The ridge probe of the layer on shuffled labels, the same shuffles at every layer."""

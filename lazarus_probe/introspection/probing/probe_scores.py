@@ -88,6 +88,13 @@ def model_scores(inputs: ProbeInputs, kind: Kind, seed: int) -> dict[str, list[H
     }
 
 
+def model_score(inputs: ProbeInputs, of: str, model: int, kind: Kind, seed: int) -> HeldOut:
+    """The probe of the site in one control model of a kind, as `model_scores` has it of all."""
+    models = inputs.models[of]
+    few = models[:1] if model == 0 else [models[0], models[model]]  # the first chooses the penalties of all
+    return held_out_models([inputs.problem(features, kind, seed) for features in few])[-1]
+
+
 def control_task_of(inputs: ProbeInputs, score: HeldOut, kind: Kind, seed: int) -> Control | str:
     """The control task on the prompts whose type recurs in other groups; or why it is not measured."""
     dataset = inputs.dataset

@@ -99,16 +99,17 @@ def signal_loss(
 
     @cache
     def in_models() -> dict[str, list[float]]:
-        scans = _taken(Scan(read(subject, control_models(subject)), seed=seed), halved)
+        choosing, testing = _taken(Scan(read(subject, control_models(subject)), seed=seed), halved)
+
+        def fall(of: str, model: int, best_layer: int) -> float:
+            best, last = (testing.in_model(of, model, layer).score for layer in (best_layer, layers[-1]))
+            return best - last
+
         with one_thread():
-            chosen, then = (scan.each_model(layers) for scan in scans)
-        return {
-            kind: [
-                test_scores[_best(scores)].score - test_scores[layers[-1]].score
-                for scores, test_scores in zip(models, then[kind], strict=True)
-            ]
-            for kind, models in chosen.items()
-        }
+            return {
+                kind: [fall(kind, i, _best(scores)) for i, scores in enumerate(models)]
+                for kind, models in choosing.each_model(layers).items()
+            }
 
     costly = {kind: partial(lambda of: in_models()[of], kind) for kind in get_args(ControlKind)}
     return as_needed(claim, measure, costly)

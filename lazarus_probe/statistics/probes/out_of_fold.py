@@ -60,7 +60,7 @@ def out_of_fold(
     it is `USUAL_STRENGTH` where some class has a single group left there, `USUAL_PENALTY` where fewer than two
     groups are left to choose on. Rows are so weighted that each class keeps its overall share: a group
     held out leaves its class rarer in training, and a probe of noise would lean away from the answer, to
-    scores far below chance. With more features than rows the fit is made in the span of the rows, where it is
+    scores far below chance. With many more features than rows the fit is made in the span of the rows, where it is
     the same.
 
     Args:
