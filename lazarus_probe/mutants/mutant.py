@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,17 +14,13 @@ from mlx.utils import tree_flatten
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.plain_weights import named_weights
-from lazarus_probe.files.weight_files import write_arrays
-from lazarus_probe.files.whole_files import write_aside
+from lazarus_probe.subject.save import save_checkpoint
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 Weights = dict[str, mx.array]
 Change = tuple[str, str, Callable[[Weights], None]]  # its kind, its place, and what makes it
-# Of a checkpoint folder; the weights are written anew.
-COPIED = ("*.json", "*.jinja", "*.model", "*.txt")
-INDEX = "*.safetensors.index.json"
 
 
 @dataclass(frozen=True)
@@ -104,22 +98,10 @@ def write_mutant(subject: Subject, mutant: Mutant, folder: Path) -> Path:
     """Write a mutant as a checkpoint folder, which any command takes as a model; returns the folder.
 
     Raises:
-        ValueError: as `changed_weights`; or the model was not loaded from a checkpoint folder, whose tokenizer and
-            settings its mutants need. OSError: it cannot be written.
+        ValueError: as `changed_weights`.
+        OSError: it cannot be written.
     """
-    source = subject.path
-    if source is None or not source.is_dir():
-        raise ValueError(f"{subject.name} is no checkpoint folder: mutants need its tokenizer and settings")
-    folder.mkdir(parents=True)
-    for pattern in COPIED:
-        for file in source.glob(pattern):
-            if not file.match(INDEX):
-                shutil.copyfile(file, folder / file.name)
-    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    plain = {key: value for key, value in config.items() if not key.startswith("quantization")}
-    write_aside(folder / "config.json", json.dumps(plain, indent=2) + "\n")
-    write_arrays(folder / "model.safetensors", changed_weights(subject, mutant), {"format": "mlx"})
-    return folder
+    return save_checkpoint(subject, folder, changed_weights(subject, mutant))
 
 
 def random_rotation(size: int, rng: np.random.Generator) -> NDArray[np.float32]:

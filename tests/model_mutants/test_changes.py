@@ -135,11 +135,15 @@ def test_a_change_that_breaks_a_weight_is_named(organism):
         changed_weights(organism, Mutant("burst", "norm", harmless=False, change=burst))
 
 
-def test_a_model_without_a_folder_has_no_mutants_on_disk(organism, tmp_path):
-    """A model in memory has no tokenizer files to copy: it is refused by name."""
-    subject = Subject.from_model(organism.model, organism.tokenizer, "in memory")
-    with pytest.raises(ValueError, match="in memory is no checkpoint folder"):
-        write_mutant(subject, inner_mutants(subject)[0], tmp_path / "mutant")
+def test_a_model_in_memory_has_mutants_on_disk(organism, tmp_path):
+    """A model that came from no folder, as that of a GGUF file, is written with the settings and tokenizer it has."""
+    subject = Subject.from_model(organism.model, organism.tokenizer, "in memory", organism.config)
+    mutant = Mutant("none", "", harmless=True)
+    loaded = Subject.load(str(write_mutant(subject, mutant, tmp_path / "mutant")))
+    tokens = organism.encode("3*4=")
+    assert loaded.encode("3*4=") == tokens
+    expected, logits = (np.array(model.model(mx.array([tokens]))) for model in (organism, loaded))
+    np.testing.assert_array_equal(logits, expected)
 
 
 def test_every_weight_has_one_name(organism):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +12,10 @@ import yaml
 from mlx.utils import tree_flatten
 from numpy.typing import NDArray
 
-from lazarus_probe.checkpoints.formats import INDEX, MLX_WEIGHTS
+from lazarus_probe.checkpoints.formats import MLX_WEIGHTS
 from lazarus_probe.files.paths import check_utf8
-from lazarus_probe.files.weight_files import write_arrays
-from lazarus_probe.files.whole_files import whole_file, write_aside
+from lazarus_probe.files.whole_files import write_aside
+from lazarus_probe.subject.save import save_checkpoint
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training.grpo.config import SETTINGS, GrpoConfig
 from lazarus_probe.training.grpo.episodes import encoded
@@ -35,8 +33,6 @@ from lazarus_probe.training.state import has_state, state_step
 
 STATE = "checkpoints"
 MODEL = "model"
-# The files of a checkpoint folder other than its weights.
-COMPANION_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
 
 Note = Callable[[str], None]
 
@@ -155,29 +151,13 @@ def save(training: GrpoTraining) -> Path:
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     write_aside(config.output / SETTINGS, text)
     if not config.use_lora:
-        folder = _save_model(training.subject, config.output / MODEL)
+        weights = dict(tree_flatten(training.subject.model.parameters()))
+        folder = save_checkpoint(training.subject, config.output / MODEL, weights)
         write_aside(folder / SETTINGS, text)
         return folder
     extra = {"steps": config.max_steps, "reward": config.reward, "freeze_layers": config.freeze_layers}
     save_adapter(training.subject, config.output, base=config.model, extra=extra)
     return save_lora_weights(training.subject, config.output, {"model": config.model, **extra})
-
-
-def _save_model(subject: Subject, folder: Path) -> Path:
-    """Write a checkpoint folder with the current weights and all other files of the original folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if subject.path is None or subject.path.is_file():  # an untrained model, or a GGUF file
-        write_aside(folder / "config.json", json.dumps(subject.config, indent=2) + "\n")
-        subject.tokenizer.save_pretrained(folder)
-    else:
-        for file in (
-            file for pattern in COMPANION_FILES for file in subject.path.glob(pattern) if file.name != INDEX
-        ):
-            with whole_file(folder / file.name) as aside:
-                shutil.copyfile(file, aside)
-    weights = dict(tree_flatten(subject.model.parameters()))
-    write_arrays(folder / "model.safetensors", weights, {"format": "pt"})
-    return folder
 
 
 def _check_output(config: GrpoConfig) -> None:
