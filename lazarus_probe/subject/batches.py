@@ -18,13 +18,14 @@ TOKENS_PER_BATCH = 4096
 
 
 def by_length(
-    encoded: Sequence[Sequence[int]], limit: int = TOKENS_PER_BATCH
+    encoded: Sequence[Sequence[int]], limit: int = TOKENS_PER_BATCH, most: int | None = None
 ) -> Iterator[tuple[list[int], mx.array]]:
     """Batches of prompts of equal length, the shortest first, each prompt in exactly one.
 
     Args:
         encoded: token ids of each prompt.
         limit: tokens in a batch at most; a single longer prompt is a batch of its own.
+        most: prompts in a batch at most, for what is held of each over the whole vocabulary.
 
     Returns:
         Pairs of the prompts' indices in `encoded` and their tokens (B, L).
@@ -40,11 +41,13 @@ def by_length(
     """
     return (
         (indices, mx.array([[int(token) for token in encoded[index]] for index in indices]))
-        for indices in rows_by_length(encoded, limit)
+        for indices in rows_by_length(encoded, limit, most)
     )
 
 
-def rows_by_length(encoded: Sequence[Sequence[int]], limit: int = TOKENS_PER_BATCH) -> list[list[int]]:
+def rows_by_length(
+    encoded: Sequence[Sequence[int]], limit: int = TOKENS_PER_BATCH, most: int | None = None
+) -> list[list[int]]:
     """The indices of the prompts of each batch of `by_length`, which has its arguments and errors."""
     if len(encoded) == 0:
         raise ValueError("no prompts to batch; give at least one")
@@ -55,7 +58,7 @@ def rows_by_length(encoded: Sequence[Sequence[int]], limit: int = TOKENS_PER_BAT
         buckets.setdefault(len(ids), []).append(index)
     batches = []
     for length in sorted(buckets):
-        rows = max(1, limit // length)
+        rows = max(1, min(limit // length, most or limit))
         batches += [buckets[length][start : start + rows] for start in range(0, len(buckets[length]), rows)]
     return batches
 

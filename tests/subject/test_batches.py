@@ -13,11 +13,13 @@ from lazarus_probe.subject.batches import encode_some
 @given(
     st.lists(st.lists(st.integers(0, 99), min_size=1, max_size=9), min_size=1, max_size=30),
     st.integers(1, 40),
+    st.none() | st.integers(1, 9),
 )
-def test_every_prompt_is_in_one_batch_as_it_was(encoded, limit):
-    """Whatever the lengths, each prompt comes once, unpadded, in batches of at most `limit` tokens."""
+def test_every_prompt_is_in_one_batch_as_it_was(encoded, limit, most):
+    """Whatever the lengths, each prompt comes once, unpadded, in batches of at most so many tokens and prompts."""
     seen = {}
-    for indices, tokens in by_length(encoded, limit):
+    for indices, tokens in by_length(encoded, limit, most):
+        assert len(indices) <= (most or len(encoded))
         assert len(indices) * tokens.shape[1] <= limit or len(indices) == 1
         for index, row in zip(indices, tokens.tolist(), strict=True):
             assert index not in seen

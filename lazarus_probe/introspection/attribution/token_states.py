@@ -9,7 +9,7 @@ arXiv:2312.09230).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -83,13 +83,31 @@ def ov_outputs(
             f"{subject.name} has no attention heads with an output projection of their own; it has no OV circuits"
         )
     states = token_states(subject, tokens) if states is None else states
-    edits = from_tokens_alone(subject, states[:, None])
-    run = trace(subject, mx.array(tokens)[:, None], [Site("head_out", layer) for layer in layers], edits)
+    heads_of = _head_outputs(subject, tokens, states, layers)
     for layer in layers:
-        heads = np.array(run[Site("head_out", layer)][:, 0].astype(mx.float32))
+        heads = heads_of[layer]
         starts = range(0, len(heads), AT_ONCE)
         parts = [projected_heads(subject, layer, heads[start : start + AT_ONCE])[0] for start in starts]
         yield layer, _added(subject, layer, np.concatenate([part.astype(np.float32) for part in parts]))
+
+
+def _head_outputs(
+    subject: Subject, tokens: NDArray[Any], states: mx.array, layers: Sequence[int]
+) -> dict[int, NDArray[np.float32]]:
+    """By layer what its heads write (N, H, Dh) where every block is given the states (N, D) of single tokens.
+
+    No block waits for the one before it, so that mlx computes all of them at once: 475 tokens of SmolLM2 in one batch
+    took 3.4 GB beyond the model, 64 take .5.
+    """
+    sites = {layer: Site("head_out", layer) for layer in layers}
+    parts: dict[int, list[NDArray[np.float32]]] = {layer: [] for layer in layers}
+    for start in range(0, len(tokens), AT_ONCE):
+        rows = slice(start, start + AT_ONCE)
+        edits = from_tokens_alone(subject, states[rows, None])
+        run = trace(subject, mx.array(tokens[rows])[:, None], list(sites.values()), edits)
+        for layer, site in sites.items():
+            parts[layer].append(np.array(run[site][:, 0].astype(mx.float32)))
+    return {layer: np.concatenate(of_layer) for layer, of_layer in parts.items()}
 
 
 def _added(subject: Subject, layer: int, heads: NDArray[np.float32]) -> NDArray[np.float32]:
