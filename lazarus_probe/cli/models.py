@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from lazarus_probe.cli.commands import lazy_group
 from lazarus_probe.cli.options import AsJson
 from lazarus_probe.cli.output import deliver
-from lazarus_probe.tables import Column, Table
+from lazarus_probe.tables import Column, Table, terminal_width
 
 models = typer.Typer(
     cls=lazy_group(),
@@ -46,7 +46,16 @@ def list_models(as_json: AsJson = False) -> None:
         for model in result
     ]
     data = {"models": [{**asdict(model), "path": str(model.path)} for model in result]}
-    deliver(data, Table(COLUMNS, rows).text(gap=1), as_json=as_json)
+    deliver(data, _listed(rows), as_json=as_json)
+
+
+def _listed(rows: list[tuple[Any, ...]]) -> str:
+    """One table; in a terminal too narrow for it, paths below it: one that is broken cannot be copied."""
+    whole, room = Table(COLUMNS, rows), terminal_width()
+    if room is None or max(map(len, whole.lines(gap=1))) <= room:
+        return whole.text(gap=1)
+    paths = Table((COLUMNS[0], COLUMNS[-1]), [(row[0], row[-1]) for row in rows])
+    return "\n".join([Table(COLUMNS[:-1], [row[:-1] for row in rows]).text(gap=1), "", *paths.lines(gap=1)])
 
 
 @models.command()
