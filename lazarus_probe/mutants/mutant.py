@@ -14,7 +14,7 @@ from mlx.utils import tree_flatten
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.plain_weights import named_weights
-from lazarus_probe.subject.save import save_checkpoint
+from lazarus_probe.checkpoints.save import save_checkpoint
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -101,7 +101,8 @@ def write_mutant(subject: Subject, mutant: Mutant, folder: Path) -> Path:
         ValueError: as `changed_weights`.
         OSError: it cannot be written.
     """
-    return save_checkpoint(subject, folder, changed_weights(subject, mutant))
+    weights = changed_weights(subject, mutant)
+    return save_checkpoint(folder, weights, subject.config, subject.tokenizer, subject.path)
 
 
 def random_rotation(size: int, rng: np.random.Generator) -> NDArray[np.float32]:

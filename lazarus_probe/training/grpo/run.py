@@ -13,9 +13,9 @@ from mlx.utils import tree_flatten
 from numpy.typing import NDArray
 
 from lazarus_probe.checkpoints.formats import MLX_WEIGHTS
+from lazarus_probe.checkpoints.save import save_checkpoint
 from lazarus_probe.files.paths import check_utf8
 from lazarus_probe.files.whole_files import write_aside
-from lazarus_probe.subject.save import save_checkpoint
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training.grpo.config import SETTINGS, GrpoConfig
 from lazarus_probe.training.grpo.episodes import encoded
@@ -151,8 +151,11 @@ def save(training: GrpoTraining) -> Path:
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
     write_aside(config.output / SETTINGS, text)
     if not config.use_lora:
-        weights = dict(tree_flatten(training.subject.model.parameters()))
-        folder = save_checkpoint(training.subject, config.output / MODEL, weights)
+        subject = training.subject
+        weights = dict(tree_flatten(subject.model.parameters()))
+        folder = save_checkpoint(
+            config.output / MODEL, weights, subject.config, subject.tokenizer, subject.path
+        )
         write_aside(folder / SETTINGS, text)
         return folder
     extra = {"steps": config.max_steps, "reward": config.reward, "freeze_layers": config.freeze_layers}
