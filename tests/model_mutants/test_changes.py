@@ -48,6 +48,13 @@ def test_there_are_a_hundred_of_each(organism):
     assert Counter(mutant.name for mutant in (*inner, *harmless)).most_common(1)[0][1] == 1
 
 
+def test_a_large_model_has_no_run_of_hours(organism, monkeypatch):
+    """A model for which mlx's own products take hours is not run with them, and has all other harmless changes."""
+    small = {mutant.kind for mutant in harmless_mutants(organism)}
+    monkeypatch.setattr("lazarus_probe.mutants.harmless_changes.SMALL", 2**10)
+    assert small - {mutant.kind for mutant in harmless_mutants(organism)} == {"mlx's own products"}
+
+
 @pytest.mark.parametrize("step", EVERY)
 def test_inner_changes_change_what_the_model_computes(organism, step):
     """Every inner change moves some logit by more than the numerics of a forward do."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lazarus_probe.cli.lazarus import main
-from lazarus_probe.cli.mutants.mutants import _begun
+from lazarus_probe.cli.mutants.mutants import _begun, _made
 from lazarus_probe.mutants import harmless_mutants, inner_mutants
 from lazarus_probe.mutants.mutant import write_mutant
 from lazarus_probe.mutants.results import Catches, MutantResults, read_results
@@ -141,6 +141,17 @@ def test_results_of_claims_that_are_gone_are_refused(chosen, suite, organism, pl
         ValueError, match=r"mutants\.json has results of 'gone', which this suite does not decide"
     ):
         _begun(organism, suite, path, 5.0, 0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 9])
+def test_few_mutants_of_a_kind_are_of_layers_far_apart(organism: Subject, count: int):
+    """However few of each kind are made, all kinds are there, and the last layers as well as the first."""
+    few, every = (_made(organism, number, 0) for number in (count, 0))
+    assert {mutant.kind for mutant in few} == {mutant.kind for mutant in every}
+    halved = [mutant.place for mutant in few if mutant.kind == "mlp halved"]
+    assert halved == {1: ["L0"], 2: ["L0", "L7"], 3: ["L0", "L4", "L7"]}.get(
+        count, [f"L{i}" for i in range(8)]
+    )
 
 
 @pytest.mark.slow

@@ -155,21 +155,26 @@ def _one_of_each(made: Sequence[Mutant]) -> list[Mutant]:
 
 
 def _made(subject: Subject, each: int, seed: int) -> list[Mutant]:
-    """The mutants of a model, so many of each kind at most."""
+    """The mutants of a model, so many of each kind at most, those of one kind beside each other."""
     from lazarus_probe.mutants import forgetting_mutants, harmless_mutants, inner_mutants
 
-    counts: dict[str, int] = {}
-    made = []
     mutants = (
         *harmless_mutants(subject, seed),
         *inner_mutants(subject, seed),
         *forgetting_mutants(subject, seed),
     )
+    of_kind: dict[str, list[Mutant]] = {}
     for mutant in mutants:
-        counts[mutant.kind] = counts.get(mutant.kind, 0) + 1
-        if not each or counts[mutant.kind] <= each:
-            made.append(mutant)
-    return made
+        of_kind.setdefault(mutant.kind, []).append(mutant)
+    return [mutant for members in of_kind.values() for mutant in _spread(members, each or len(members))]
+
+
+def _spread(members: Sequence[Mutant], count: int) -> list[Mutant]:
+    """So many mutants of a kind, which come layer by layer, as far apart as can be: the first and the last are in."""
+    if count >= len(members):
+        return list(members)
+    last = len(members) - 1
+    return [members[round(turn * last / max(count - 1, 1))] for turn in range(count)]
 
 
 def _begun(
