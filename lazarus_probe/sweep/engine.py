@@ -64,7 +64,7 @@ def sweep(
 
     Raises:
         ValueError: an empty grid, an unknown site or position, donors of other lengths than their targets, a token
-            outside the vocabulary, too little memory, a `resume` file of another sweep, or one with a split model.
+            outside the vocabulary, too little memory, a `resume` file of another sweep, or one over processes.
         IndexError: a layer, head or position that does not exist.
 
     Example:
@@ -84,10 +84,10 @@ def sweep(
     """
     if not 0 <= blend <= 1:
         raise ValueError(f"blend is {blend}; give a share from 0 to 1")
-    if resume is not None and subject.anatomy.ranks:
+    if resume is not None and (subject.anatomy.ranks or subject.group):
         raise ValueError(
-            f"resume={str(resume)!r}: a sweep of a model that is split over processes starts anew, since these may "
-            "read other states of the file; leave it out"
+            f"resume={str(resume)!r}: a sweep that several processes compute starts anew, since these may read other "
+            "states of the file; leave it out"
         )
     plan = _plan(subject, targets, sites, positions, cells, sources, metrics, blend)
     table = _table(plan, Path(resume) if resume is not None else None)
