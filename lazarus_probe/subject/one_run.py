@@ -114,6 +114,18 @@ def _of_the_first(text: str) -> str:
     return bytes(numbers).decode().rstrip()
 
 
+def require_one_process(what: str) -> None:
+    """Refuse what each process would do for itself, where this one has joined others.
+
+    Raises:
+        ValueError: it has.
+    """
+    if run := joined():
+        raise ValueError(
+            f"{what} runs in one process, and here are {run.size}; leave out --parallel {run.parallel}"
+        )
+
+
 def leave() -> None:
     """Wait for the other processes of the run: mlx.launch ends them all when one is over with an error of its own."""
     if run := joined():

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from lazarus_probe import Subject, collect, trace
 from lazarus_probe.interventions import scale
 from lazarus_probe.subject import NotFinite, greedy
 from lazarus_probe.subject.dealt import dealt, of_the_first, owner
+from lazarus_probe.subject.one_run import join
 from lazarus_probe.sweep import Donors, Zero, answer, attribution, kl, logit_diff, sweep
 
 # isort: split
@@ -91,6 +94,20 @@ def mishaps(subject: Subject, rank: int) -> dict[str, str]:
     return raised
 
 
+def killed() -> None:
+    """Deal batches in a run of several processes, one of which is killed at the second."""
+    run = join("data")
+    subject = Subject.load("organism")
+
+    def stopping(batch: int) -> int:
+        if run.rank == 1 and batch > 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return batch
+
+    dealt(subject, list(range(2)), stopping)
+    dealt(subject, list(range(4)), stopping)
+
+
 def main(folder: Path) -> None:
     """Write digests of what was computed, and what was raised, to a file of this process."""
     group = mx.distributed.init(strict=True)
@@ -113,4 +130,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    killed() if sys.argv[1] == "killed" else main(Path(sys.argv[1]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,15 @@ def test_an_error_of_a_batch_is_raised_in_all(of_two: Results) -> None:
 def test_processes_that_come_apart_are_told(of_two: Results) -> None:
     """Processes that deal other batches raise, rather than take results of one thing for those of another."""
     assert all("run different programs" in result["raised"]["other batches"] for result in of_two)
+
+
+def test_a_process_that_is_killed_ends_the_run(tmp_path: Path) -> None:
+    """A process that is killed in one of its batches ends the other, which says so and waits no longer."""
+    first, second = run_ranks(2, ["-m", "tests.subject.dealt_runs", "killed"], tmp_path)
+    assert second.code == -signal.SIGKILL
+    assert first.code not in (0, None)
+    assert "the run of 2 processes ends: process 1 of 2 ended without a word" in first.err
+    assert first.ended - second.ended < 60
 
 
 def test_batches_of_one_process_are_run_in_order(organism: Subject) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lazarus_probe.checkpoints.formats import INDEX, MLX_WEIGHTS
 from lazarus_probe.files.paths import check_utf8
 from lazarus_probe.files.weight_files import write_arrays
-from lazarus_probe.files.whole_files import whole_file, write_aside
+from lazarus_probe.files.whole_files import is_writing, make_folder, whole_file, write_aside
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.training.grpo.config import SETTINGS, GrpoConfig
 from lazarus_probe.training.grpo.episodes import encoded
@@ -165,10 +165,11 @@ def save(training: GrpoTraining) -> Path:
 
 def _save_model(subject: Subject, folder: Path) -> Path:
     """Write a checkpoint folder with the current weights and all other files of the original folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if subject.path is None or subject.path.is_file():  # an untrained model, or a GGUF file
         write_aside(folder / "config.json", json.dumps(subject.config, indent=2) + "\n")
-        subject.tokenizer.save_pretrained(folder)
+        if is_writing():
+            subject.tokenizer.save_pretrained(folder)
     else:
         for file in (
             file for pattern in COMPANION_FILES for file in subject.path.glob(pattern) if file.name != INDEX
