@@ -30,7 +30,7 @@ import numpy as np
 
 from tests.processes import run_ranks
 
-ROUNDS = 3
+ROUNDS = 2
 PROMPTS = [f"{a} times {b} is" for a in range(10, 90, 4) for b in (3, 12, 45, 678)]
 
 
@@ -46,16 +46,18 @@ def work(subject: Subject) -> dict[str, Any]:
     def trained() -> None:
         with random_state(0):
             attach(subject, ("v_proj", "o_proj"), 8)
-            loss, rates = sft_loss(subject), Optimisation(1e-4, 4)
+            loss, rates = sft_loss(subject), Optimisation(1e-4, 2)
             list(steps(subject.model, loss, batches(samples, 16, 0), rates, group=subject.group))
 
     return {
         "every head zeroed on 2 prompts": lambda: sweep(
             subject, PROMPTS[:2], heads, sources={"zero": Zero()}, metrics=[kl()], positions="last"
         ),
-        "activations of 320 prompts": lambda: collect(subject, PROMPTS * 4, ["resid_post.0", "logits"]),
-        "4 tokens after each of 320 prompts": lambda: greedy(subject, PROMPTS * 4, 4),
-        "4 LoRA steps of 16 prompts": trained,
+        "activations of 320 prompts": lambda: collect(
+            subject, PROMPTS * 4, [f"resid_post.{subject.num_layers - 1}"]
+        ),
+        "4 tokens after each of 160 prompts": lambda: greedy(subject, PROMPTS * 2, 4),
+        "2 LoRA steps of 16 prompts": trained,
     }
 
 
@@ -108,9 +110,9 @@ def _run(name: str, processes: int, path: Path) -> None:
     if processes == 1:
         subprocess.run([sys.executable, *command], check=True)
         return
-    ended = run_ranks(processes, command, path.parent)
-    if any(process.code for process in ended):
-        raise SystemExit("".join(process.err for process in ended))
+    ended = run_ranks(processes, command, path.parent, limit=3600.0)
+    if {process.code for process in ended} != {0}:
+        raise SystemExit("".join(process.err for process in ended) or "it took too long")
 
 
 if __name__ == "__main__":
