@@ -69,16 +69,17 @@ def dealt(
     group = None if len(batches) < 2 or _alone[0] or is_tapped(subject.model) else subject.group
     if group is None:
         return [result for _, result in _results(batches, mine, run, read)]
-    own, failure = dict[int, Any](), None
+    own, data, failure = dict[int, Any](), b"", None
     mine = [index for index in mine if owner(index, group.size()) == group.rank()]
     with _by_itself():
         try:
             for index, result in _results(batches, mine, run, read):
                 own[index] = result
+            data = _packed(own)
         except Exception as error:  # raised below, in every process
             failure = error
-    failed = NONE if failure is None else next(index for index in mine if index not in own)
-    everything, first_failed = _exchanged(group, len(batches), own, failed)
+    failed = NONE if failure is None else next((index for index in mine if index not in own), mine[-1])
+    everything, first_failed = _exchanged(group, len(batches), own, data, failed)
     if first_failed == NONE:
         return [everything[index] for index in range(len(batches))]
     with _by_itself():
@@ -86,7 +87,7 @@ def dealt(
     raise RuntimeError(
         f"batch {first_failed} of {len(batches)} failed in one of {group.size()} processes, and not in process "
         f"{group.rank()}" + (f": {failure}" if failure else "")
-    )
+    ) from failure
 
 
 def owner(index: int, size: int) -> int:
@@ -114,13 +115,14 @@ def read_by_the_first(read: Callable[[], Result]) -> Result:
     group = data_group()
     if group is None or _alone[0]:
         return read()
-    own, failure = dict[int, Any](), None
+    own, data, failure = dict[int, Any](), _packed({}), None
     if group.rank() == 0:
         try:
             own[0] = read()
+            data = _packed(own)
         except Exception as error:
             failure = error
-    results, failed = _exchanged(group, 1, own, NONE if failure is None else 0)
+    results, failed = _exchanged(group, 1, own, data, NONE if failure is None else 0)
     if failure:
         raise failure
     if failed != NONE:
@@ -146,9 +148,22 @@ def _results(
     yield from ((at, read(before)) for at, before in waiting if read)
 
 
-def _exchanged(group: Any, count: int, own: dict[int, Any], failed: int) -> tuple[dict[int, Any], int]:
-    """The results of all processes by their batch, and the first batch that failed in any; none of either with it."""
-    data = b"" if failed != NONE else packed({str(index): result for index, result in own.items()})
+def _packed(own: dict[int, Any]) -> bytes:
+    return packed({str(index): result for index, result in own.items()})
+
+
+def _exchanged(
+    group: Any, count: int, own: dict[int, Any], data: bytes, failed: int
+) -> tuple[dict[int, Any], int]:
+    """The results of all processes by their batch, and the first batch that failed in any; none of either with it.
+
+    Args:
+        group: the processes.
+        count: how many batches there are.
+        own: this process's results.
+        data: the same as bytes.
+        failed: the batch that failed here, or `NONE`.
+    """
     _exchanges[0] += 1
     header = mx.array([[_exchanges[0], count, failed, len(data)]], dtype=mx.int64)
     headers = np.array(mx.distributed.all_gather(header, group=group))
