@@ -41,6 +41,7 @@ def work(subject: Subject) -> dict[str, Any]:
         for layer, parts in enumerate(subject.anatomy.parts)
         for head in range(parts.heads.num_heads if parts.heads else 0)
     ]
+    layers = [f"mlp_out.{layer}" for layer in range(subject.num_layers)]
     samples = [Sample(tuple(subject.encode(prompt)), 2) for prompt in PROMPTS]
 
     def trained() -> None:
@@ -52,6 +53,9 @@ def work(subject: Subject) -> dict[str, Any]:
     return {
         "every head zeroed on 2 prompts": lambda: sweep(
             subject, PROMPTS[:2], heads, sources={"zero": Zero()}, metrics=[kl()], positions="last"
+        ),
+        "every layer zeroed at each position of 4 prompts": lambda: sweep(
+            subject, PROMPTS[4:8], layers, sources={"zero": Zero()}, metrics=[kl()]
         ),
         "activations of 320 prompts": lambda: collect(
             subject, PROMPTS * 4, [f"resid_post.{subject.num_layers - 1}"]
@@ -97,6 +101,7 @@ def main(name: str, count: int) -> None:
             for what in parts[0]:
                 busiest = max(part[what] for part in parts)
                 times.setdefault(what, {}).setdefault(processes, []).append(busiest)
+                print(f"{what}, {processes} processes: {busiest:.1f} s", file=sys.stderr)
     rows = []
     for what, by_count in times.items():
         alone, together = (float(np.median(by_count[processes])) for processes in (1, count))

@@ -38,6 +38,8 @@ def computed(subject: Subject) -> dict[str, Any]:
     pairs = sweep(
         subject, ["7+8=", "16+9="], ["resid_post.2"], sources={"d": Donors(["7*8=", "16*9="])}, metrics=[kl()]
     )
+    every = [f"head_out.{layer}.{head}" for layer in range(6) for head in range(heads.num_heads)]
+    grid = sweep(subject, PROMPTS[2:3], every, sources={"zero": Zero()}, metrics=[kl()])  # in several groups
     slopes = attribution(subject, ["7+8=", "12+30="], ["7*8=", "12*30="], ["attn_out.3"], logit_diff(3, 5))
     values = {f"trace {index}": value for index, value in enumerate(run.of("resid_post.3"))}
     values |= {f"heads {index}": value for index, value in enumerate(run.of("head_out.2.1"))}
@@ -46,6 +48,7 @@ def computed(subject: Subject) -> dict[str, Any]:
     values |= {f"sweep {name}": array for name, array in zeros.values.items()}
     values |= {f"sweep unpatched {name}": array for name, array in zeros.baseline.items()}
     values |= {"patched": pairs.values["kl"], "patched donors": pairs.donors["kl"]}
+    values["grid"] = grid.values["kl"]
     return {
         **{name: np.array(value) for name, value in values.items()},
         "attribution": slopes.values["logit_diff"],
