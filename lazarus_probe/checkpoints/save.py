@@ -12,7 +12,7 @@ import mlx.core as mx
 
 from lazarus_probe.checkpoints.formats import INDEX
 from lazarus_probe.files.weight_files import write_arrays
-from lazarus_probe.files.whole_files import whole_file, write_aside
+from lazarus_probe.files.whole_files import is_writing, make_folder, whole_file, write_aside
 
 # Settings and tokenizer of a checkpoint folder; the weights are written anew.
 COMPANION_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.tiktoken")
@@ -38,9 +38,10 @@ def save_checkpoint(
     Raises:
         OSError: it cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if source is None or source.is_file():
-        tokenizer.save_pretrained(folder)
+        if is_writing():
+            tokenizer.save_pretrained(folder)
     else:
         for file in (file for pattern in COMPANION_FILES for file in source.glob(pattern)):
             if file.name not in (INDEX, "config.json"):

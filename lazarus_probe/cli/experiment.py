@@ -46,6 +46,9 @@ WIDTH = 160  # where standard output is not a terminal
 @experiment.callback()
 def group() -> None:
     """Nothing by itself: a study is a command."""
+    from lazarus_probe.subject.one_run import require_one_process
+
+    require_one_process("a study")
 
 
 @emergence.callback()

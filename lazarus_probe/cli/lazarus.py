@@ -70,8 +70,9 @@ def lazarus(
     parallel: Annotated[
         str | None,
         typer.Option(
-            metavar="tensor|pipeline",
-            help="Split models over the processes of mlx.launch, within blocks or by blocks; also after the command.",
+            metavar="tensor|pipeline|data",
+            help="Over the processes of mlx.launch, split models within blocks or by blocks, or deal batches of whole "
+            "models; also after the command.",
         ),
     ] = None,
 ) -> None:

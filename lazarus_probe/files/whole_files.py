@@ -30,6 +30,11 @@ def write_nothing() -> None:
     _writes[0] = False
 
 
+def is_writing() -> bool:
+    """Whether this process writes files, and not another one of the same run."""
+    return _writes[0]
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """Yields a temporary path to write to; on exit the file is renamed to `path`.

@@ -14,6 +14,7 @@ from lazarus_probe.hooks.positions import check_range, put
 from lazarus_probe.hooks.sites import Site, position_axis
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+from lazarus_probe.subject.dealt import dealt
 from lazarus_probe.subject.fast_gates import fast_gates
 from lazarus_probe.subject.finite import finite_at, refuse
 from lazarus_probe.subject.shared_prefix import run_shared_prefix
@@ -73,10 +74,15 @@ def collect(
     positions = _positions(encoded, at)
     rows: dict[Site, list[Any]] = {site: [None] * len(encoded) for site in wanted}
     with fast_gates(subject, _blocks_below(subject, wanted)):
-        for indices, tokens in by_length(encoded):
+        batches = list(by_length(encoded))
+
+        def run(batch: tuple[list[int], mx.array]) -> list[np.ndarray]:
+            indices, tokens = batch
             places: Any = None if positions is None else [positions[index] for index in indices]
-            weights = _weights(subject, tokens, places)
-            for site, values in _batch(subject, tokens, wanted, weights).items():
+            return _batch(subject, tokens, wanted, _weights(subject, tokens, places))
+
+        for (indices, _), by_site in zip(batches, dealt(subject, batches, run), strict=True):
+            for site, values in zip(wanted, by_site, strict=True):
                 for index, value in zip(indices, values, strict=True):
                     rows[site][index] = value
     return {site: _stacked(site, rows[resolve(site, subject.anatomy)]) for site in requested}
@@ -158,14 +164,14 @@ def _weights(subject: Subject, tokens: mx.array, places: Places | None) -> mx.ar
 
 def _batch(
     subject: Subject, tokens: mx.array, wanted: Sequence[Site], weights: mx.array | Places
-) -> dict[Site, np.ndarray]:
+) -> list[np.ndarray]:
     values = _lazy_batch(subject, tokens, wanted, weights)
     good = {site: finite_at(value, site.kind) for site, value in values.items()}
     mx.eval(*values.values(), *good.values())
     for site in values:
         if not good[site].item():
             refuse(subject, tokens, f"values at {site}")
-    return {site: np.array(value) for site, value in values.items()}
+    return [np.array(values[site]) for site in wanted]
 
 
 def _blocks_below(subject: Subject, wanted: Sequence[Site]) -> int:

@@ -17,6 +17,7 @@ from lazarus_probe.hooks.model_sites import kinds_at
 from lazarus_probe.hooks.places import whole_value
 from lazarus_probe.hooks.sites import PER_LAYER
 from lazarus_probe.hooks.trace import Trace, hooked, trace
+from lazarus_probe.subject.dealt import of_the_first
 from lazarus_probe.subject.finite import require_finite, require_finite_weights
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import Change, Inside, Tap, held, tapped
@@ -120,8 +121,8 @@ def _drawn(subject: Subject) -> mx.array:
     begin = time.process_time()
     mx.eval(forward(subject.model, few))
     took = time.process_time() - begin
-    # Processes that hold parts of one model have to run the same.
-    return few if (subject.anatomy.ranks.first(took) if subject.anatomy.ranks else took) > SLOW else tokens
+    # Processes of one run have to run the same.
+    return few if of_the_first(subject, took) > SLOW else tokens
 
 
 def _kernel_taps(subject: Subject, outputs: dict[int, mx.array]) -> Iterator[Tap]:

@@ -48,7 +48,7 @@ class ActivationStore:
     `weight[0] = 1`, is not seen, and the values of the old one come back.
 
     With a folder, processes share what they keep, and one that needs what another is computing waits for it. Of a model
-    that is split over processes values are kept in memory alone.
+    that is split over processes, or whose batches are dealt to them, values are kept in memory alone.
     Not thread-safe, as hooks are not.
 
     Args:
@@ -136,8 +136,8 @@ class ActivationStore:
     ) -> Activations:
         """Values from the folder, and from one pass those that are not there."""
         origin = subject.origin if isinstance(subject, ControlModel) else subject
-        # Processes with parts of one model have to compute alike, whatever one of them finds on its disk.
-        if self._folder is None or origin.anatomy.ranks:
+        # Processes of one run have to compute alike, whatever one of them finds on its disk.
+        if self._folder is None or origin.anatomy.ranks or origin.group:
             activations = self._computed(subject, encoded, list(missing), at)
         else:
             with self._folder.locked(subject.fingerprint, name):

@@ -12,9 +12,11 @@ from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.captures import Captures
 from lazarus_probe.hooks.context import hooked, several
 from lazarus_probe.hooks.interventions import Intervention
+from lazarus_probe.hooks.model_sites import resolve
 from lazarus_probe.hooks.positions import Positions, check_positions, check_range, check_rows, rows_of
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.subject.batches import by_length, encode_some
+from lazarus_probe.subject.dealt import dealt
 from lazarus_probe.subject.finite import is_finite, peak, refuse
 from lazarus_probe.subject.subject import Subject
 
@@ -170,28 +172,37 @@ def trace(
     checked_positions = check_positions(positions)
     for wanted in (checked_positions, *(edit.positions for edit in edits)):
         check_rows(wanted, len(encoded))
-    parts = []
-    for rows, tokens in by_length(encoded, sum(map(len, encoded))):
+    batches = list(by_length(encoded, sum(map(len, encoded))))
+
+    def run(batch: tuple[list[int], mx.array]) -> tuple[mx.array, list[mx.array]]:
+        rows, tokens = batch
         some = [edit.of_rows(rows, len(encoded)) if len(rows) < len(encoded) else edit for edit in edits]
-        parts.append(_part(subject, tuple(rows), tokens, sites, some, rows_of(checked_positions, rows)))
+        return _values(subject, tokens, sites, some, rows_of(checked_positions, rows))
+
+    resolved = list(dict.fromkeys(resolve(site, subject.anatomy) for site in sites))
+    parts = []
+    for (rows, tokens), (logits, values) in zip(batches, dealt(subject, batches, run), strict=True):
+        seen = {site: [value] for site, value in zip(resolved, values, strict=True)}
+        parts.append(Part(tuple(rows), tokens, logits, Captures(subject.anatomy, seen)))
     return Trace(tuple(parts))
 
 
-def _part(
+def _values(
     subject: Subject,
-    rows: tuple[int, ...],
     tokens: mx.array,
     sites: Sequence[Site | str],
     edits: Sequence[Intervention],
     positions: Positions,
-) -> Part:
+) -> tuple[mx.array, list[mx.array]]:
+    """The logits, and what was captured at each site."""
     for wanted in (positions, *(edit.positions for edit in edits)):
         check_range(wanted, tokens.shape[1])
     with hooked(subject, sites, edits, positions) as captures:
         logits = forward(subject.model, tokens)
     largest = peak(logits)
-    mx.eval(logits, largest, *(captures[site] for site in captures))
+    values = [captures[site] for site in captures]
+    mx.eval(logits, largest, *values)
     if not is_finite(largest):
         with hooked(subject, (), edits):
             refuse(subject, tokens)
-    return Part(rows, tokens, logits, captures)
+    return logits, values

@@ -1,7 +1,7 @@
-"""Several processes: which worker of pytest-xdist tests what, and claims on a model that is split over processes.
+"""Several processes: which worker of pytest-xdist tests what, and claims on one model over processes.
 
-With several models, each worker holds one at a time. Of a split model, each process runs the same tests, and the first
-reports them.
+With several models, each worker holds one at a time. Of a model over processes, each of these runs the same tests, and
+the first reports them.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def add_parallel_option(group: pytest.OptionGroup) -> None:
     """Add `--probe-parallel`."""
     group.addoption(
         "--probe-parallel",
-        metavar="tensor|pipeline",
-        help="split each model over the processes that mlx.launch started: by heads and neurons (tensor) or by blocks "
-        "(pipeline); a test that raises ends the run of all",
+        metavar="tensor|pipeline|data",
+        help="over the processes that mlx.launch started, split each model by heads and neurons (tensor) or by blocks "
+        "(pipeline), or deal the batches of a model that each has (data); a test that raises ends the run of all",
     )
 
 

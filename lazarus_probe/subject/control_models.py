@@ -67,7 +67,9 @@ def _lesioned(subject: Subject, lesion: Lesion, seed: int, layers: int) -> Subje
 
     name = f"{subject.name}-{lesion}-{seed}"
     made = Subject.from_model(whole(), subject.tokenizer, name, subject.config)
-    return made.split(whole, ranks.parallel) if (ranks := subject.anatomy.ranks) else made
+    if ranks := subject.anatomy.ranks:
+        return made.split(whole, ranks.parallel)
+    return dataclasses.replace(made, group=subject.group)
 
 
 def _lesioned_model(subject: Subject, lesion: Lesion, seed: int, layers: int) -> nn.Module:

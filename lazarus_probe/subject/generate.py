@@ -9,6 +9,7 @@ import mlx.core as mx
 import numpy as np
 
 from lazarus_probe.subject.batches import Prompt, encode_all, rows_by_length
+from lazarus_probe.subject.dealt import dealt
 from lazarus_probe.subject.fast_gates import fast_gates
 from lazarus_probe.subject.finite import is_finite, peak, refuse
 from lazarus_probe.subject.last_position import last_logits
@@ -59,9 +60,14 @@ def greedy(
     encoded = encode_all(subject, prompts)
     texts = [""] * len(encoded)
     with fast_gates(subject):
-        for indices in _batches(subject, encoded):
+        batches = list(_batches(subject, encoded))
+
+        def run(indices: list[int]) -> list[str]:
             rows = [[int(token) for token in encoded[index]] for index in indices]
-            for index, text in zip(indices, _greedy_batch(subject, rows, max_tokens, stops), strict=True):
+            return _greedy_batch(subject, rows, max_tokens, stops)
+
+        for indices, of_batch in zip(batches, dealt(subject, batches, run), strict=True):
+            for index, text in zip(indices, of_batch, strict=True):
                 texts[index] = text
     return texts
 

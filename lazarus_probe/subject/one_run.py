@@ -1,7 +1,8 @@
 """One run of several processes: all compute alike, the first alone prints and writes, and a failure ends all of them.
 
-Each process runs the same program on its part of a model, and takes part in every exchange of values. So what decides
-what is computed has to be the same in all: prompts, seeds, sizes of batches.
+Each process runs the same program, on its part of a model or on the whole model and its share of the batches, and takes
+part in every exchange of values. So what decides what is computed has to be the same in all: prompts, seeds, sizes of
+batches.
 """
 
 from __future__ import annotations
@@ -18,23 +19,25 @@ from typing import Any, Literal, get_args
 from lazarus_probe.spelling import one_of
 from lazarus_probe.subject.watch import GPU_FACTOR, Watch, patience, ring_of
 
-Parallel = Literal["tensor", "pipeline"]
+Parallel = Literal["tensor", "pipeline"]  # ways of splitting a model
 KINDS: tuple[Parallel, ...] = get_args(Parallel)
+Mode = Parallel | Literal["data"]
+MODES: tuple[Mode, ...] = (*KINDS, "data")
 LONGEST_TEXT = 1024  # bytes, of what the processes tell each other as they join
 
 
 @dataclass(frozen=True)
 class OneRun:
-    """The run that this process has joined: how models are split in it, its number in it, and how many there are.
+    """The run that this process has joined: what is divided in it, its number in it, and how many there are.
 
     Attributes:
-        parallel: how models are split.
+        parallel: how models are split, or that the batches of whole models are dealt.
         rank: of this process.
         size: how many processes there are.
         watch: what ends them all when one does not come any more.
     """
 
-    parallel: Parallel
+    parallel: Mode
     rank: int
     size: int
     watch: Watch = field(repr=False)
@@ -48,26 +51,46 @@ def joined() -> OneRun | None:
     return _joined[-1] if _joined else None
 
 
+def data_group() -> Any:
+    """The processes of the run that batches are dealt to; None of a process that has joined no such run."""
+    import mlx.core as mx
+
+    run = joined()
+    return mx.distributed.init() if run and run.parallel == "data" else None
+
+
+def several_processes(parallel: str) -> Any:
+    """The processes that `mlx.launch` started.
+
+    Raises:
+        ValueError: there is one.
+    """
+    import mlx.core as mx
+
+    group = mx.distributed.init()
+    if group.size() == 1:
+        raise ValueError(
+            f"parallel {parallel!r} needs several processes: start the command with `mlx.launch -n 2 --backend ring`"
+        )
+    return group
+
+
 def join(parallel: str) -> OneRun:
-    """Join the processes that `mlx.launch` started: models are split over them from now on.
+    """Join the processes that `mlx.launch` started: models, or their batches, are divided from now on.
 
     All but the first print and write nothing, errors left out.
 
     Raises:
-        ValueError: an unknown way of splitting models, or there is one process.
+        ValueError: an unknown way of dividing, or there is one process.
     """
     import mlx.core as mx
 
     from lazarus_probe.files.whole_files import write_nothing
 
-    if parallel not in KINDS:
-        raise ValueError(f"parallel {parallel!r} is unknown; {one_of(parallel, KINDS)}")
+    if parallel not in MODES:
+        raise ValueError(f"parallel {parallel!r} is unknown; {one_of(parallel, MODES)}")
     silence = patience()
-    group, ring = ring_of(mx.distributed.init)
-    if group.size() == 1:
-        raise ValueError(
-            f"parallel {parallel!r} needs several processes: start the command with `mlx.launch -n 2 --backend ring`"
-        )
+    group, ring = ring_of(lambda: several_processes(parallel))
     idle = silence if mx.default_device() == mx.cpu else GPU_FACTOR * silence
     run = OneRun(parallel, group.rank(), group.size(), Watch(group.rank(), group.size(), ring, silence, idle))
     run.watch.start(_of_the_first)
@@ -89,6 +112,18 @@ def _of_the_first(text: str) -> str:
     own = text.encode().ljust(LONGEST_TEXT)[:LONGEST_TEXT] if text else bytes(LONGEST_TEXT)
     numbers: Any = mx.distributed.all_sum(mx.array(list(own), dtype=mx.int32)).tolist()
     return bytes(numbers).decode().rstrip()
+
+
+def require_one_process(what: str) -> None:
+    """Refuse what each process would do for itself, where this one has joined others.
+
+    Raises:
+        ValueError: it has.
+    """
+    if run := joined():
+        raise ValueError(
+            f"{what} runs in one process, and here are {run.size}; leave out --parallel {run.parallel}"
+        )
 
 
 def leave() -> None:

@@ -27,7 +27,7 @@ from lazarus_probe.subject.encoding import (
     pieces,
 )
 from lazarus_probe.subject.identity import Identity
-from lazarus_probe.subject.one_run import KINDS, Parallel, joined
+from lazarus_probe.subject.one_run import KINDS, MODES, Mode, Parallel, data_group, joined, several_processes
 from lazarus_probe.warn import warn
 
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
@@ -45,6 +45,7 @@ class Subject:
         anatomy: where its parts are.
         path: the folder it was loaded from, if it was.
         whole: of a model that is split over processes, makes the whole of it again, its weights unread.
+        group: the processes that batches are dealt to, each of which has the whole model; None to run all here.
 
     Example:
         >>> from lazarus_probe import Subject
@@ -62,6 +63,7 @@ class Subject:
     anatomy: Anatomy = field(repr=False)
     path: Path | None = None
     whole: Callable[[], nn.Module] | None = field(default=None, repr=False)
+    group: Any = field(default=None, repr=False)
 
     @classmethod
     def from_model(
@@ -81,14 +83,14 @@ class Subject:
         fit_threads(anatomy.hidden_size)
         if config is None:
             config = dataclasses.asdict(arguments(model))
-        return cls(name, model, tokenizer, dict(config), anatomy, path)
+        return cls(name, model, tokenizer, dict(config), anatomy, path, group=data_group())
 
     @classmethod
     def load(
         cls,
         name: str | Path,
         adapter: str | Path | None = None,
-        parallel: Parallel | None = None,
+        parallel: Mode | None = None,
     ) -> Subject:
         """Load a bundled model by name, a local folder or GGUF file, `smollm2`, or a Hugging Face Hub id.
 
@@ -102,7 +104,8 @@ class Subject:
             adapter: a folder with adapter_config.json and adapters.safetensors, as mlx-lm writes them, or
                 adapter_model.safetensors, as peft does, or with config.json and lora_weights.npz.
             parallel: "tensor" splits every block over the processes that `mlx.launch` started, "pipeline" gives each
-                some of the blocks. Each has to run the same program. Values at sites are those of the whole model.
+                some of the blocks, "data" gives each the whole model and a share of the batches. Each has to run the
+                same program. Values at sites are those of the whole model.
 
         Raises:
             LoadError: the name is unknown, what it names is not a usable checkpoint, or the adapter is none, is damaged
@@ -120,9 +123,10 @@ class Subject:
 
         if parallel is None and (run := joined()):
             parallel = run.parallel
-        if parallel not in (None, *KINDS):
-            raise ValueError(f"parallel {parallel!r} is unknown; {one_of(str(parallel), KINDS)}")
-        if parallel and adapter is not None:
+        if parallel not in (None, *MODES):
+            raise ValueError(f"parallel {parallel!r} is unknown; {one_of(str(parallel), MODES)}")
+        split = next((kind for kind in KINDS if kind == parallel), None)
+        if split and adapter is not None:
             raise ValueError(
                 f"{name} takes no adapter where it is split over processes; merge it into the weights"
             )
@@ -134,10 +138,12 @@ class Subject:
             return cls.load(twin[0], parallel=parallel).untrained(twin[1])
         if adapter is not None:
             check_adapter(adapter)  # before the time that loading takes
-        parts = load_parts(name, lazy=parallel is not None)
+        parts = load_parts(name, lazy=split is not None)
         subject = cls.from_model(parts.model, parts.tokenizer, parts.name, parts.config, parts.path)
-        if parallel:
-            subject = subject.split(lambda: load_parts(name, lazy=True).model, parallel)
+        if parallel == "data":
+            subject = dataclasses.replace(subject, group=several_processes(parallel))
+        if split:
+            subject = subject.split(lambda: load_parts(name, lazy=True).model, split)
             read_weights(parts.path, subject.model)
         if parts.tokenizer is not None:
             check_ids(parts.path, parts.tokenizer, subject.anatomy.vocab_size)
@@ -166,11 +172,11 @@ class Subject:
         if parallel == "pipeline":
             from lazarus_probe.anatomy.pipeline_parallel import pipelined
 
-            return dataclasses.replace(self, anatomy=pipelined(self.anatomy), whole=whole)
+            return dataclasses.replace(self, anatomy=pipelined(self.anatomy), whole=whole, group=None)
         from lazarus_probe.anatomy.sharding import sharded
 
         anatomy = sharded(self.anatomy, lambda: type(self.model)(arguments(self.model)))
-        return dataclasses.replace(self, anatomy=anatomy, whole=whole)
+        return dataclasses.replace(self, anatomy=anatomy, whole=whole, group=None)
 
     @property
     def num_layers(self) -> int:
@@ -293,7 +299,7 @@ class Subject:
         return (
             twin.split(lambda: self.fresh_model(seed), ranks.parallel)
             if (ranks := self.anatomy.ranks)
-            else twin
+            else dataclasses.replace(twin, group=self.group)
         )
 
     def fresh_model(self, seed: int) -> nn.Module:

@@ -22,6 +22,7 @@ from lazarus_probe.anatomy.split_gradients import require_whole_gradients
 from lazarus_probe.hooks.places import tap_at
 from lazarus_probe.hooks.sites import Site, position_axis
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+from lazarus_probe.subject.dealt import dealt
 from lazarus_probe.subject.finite import refuse
 from lazarus_probe.subject.last_position import last_position
 from lazarus_probe.subject.subject import Subject
@@ -88,11 +89,16 @@ def attribution(
         np.full(len(encoded), np.nan, np.float32),
         np.full((len(encoded), 1), np.nan, np.float32),
     )
-    for indices, tokens in by_length(encoded, TOKENS):
+    batches = list(by_length(encoded, TOKENS))
+
+    def run(batch: tuple[list[int], mx.array]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        indices, tokens = batch
         source = mx.array([list(sources[index]) for index in indices])
         before, after, parts = _batch(subject, tokens, source, grid.sites, read, np.array(indices))
-        baseline[indices], donor[indices, 0] = before, after
-        values[indices, 0] = before[:, None, None] + _cells(grid, parts)
+        return before, after, before[:, None, None] + _cells(grid, parts)
+
+    for (indices, _), (before, after, cells) in zip(batches, dealt(subject, batches, run), strict=True):
+        baseline[indices], donor[indices, 0], values[indices, 0] = before, after, cells
     name = metric.name
     return Sweep(
         prompts=names_of(targets),

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.subject.batches import by_length
+from lazarus_probe.subject.dealt import dealt
 from lazarus_probe.subject.finite import NotFinite, refuse, require_finite
 from lazarus_probe.sweep.branch import Batch, run_branch, run_full
 from lazarus_probe.sweep.edits import edit_taps, edits_of
@@ -61,6 +62,23 @@ class _Work:
     table: CellTable
     base: Recorded
     values: Sequence[Values]
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """Rows that run together, in whole forwards or not."""
+
+    jobs: Jobs
+    is_full: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Running:
+    """A group's rows with their metrics, which mlx computes, and their answers by the metric's name."""
+
+    jobs: Jobs
+    numbers: Mapping[str, mx.array]
+    texts: Mapping[str, list[str]]
 
 
 def compute(plan: Plan, bucket: Bucket, table: CellTable, advance: Advance) -> None:
@@ -138,21 +156,30 @@ def _run_all(work: _Work, jobs: Jobs, advance: Advance) -> None:
     if plan.answer:
         unpatched = Jobs.unpatched(np.arange(len(work.bucket.prompts)), plan.subject.num_layers, T)
         parts[whole_forwards] = Jobs.joined([parts[whole_forwards], unpatched])
-    waiting: tuple[Jobs, dict[str, mx.array]] | None = None
-    for is_full, part in parts.items():
-        for rows in grouped(part, T, TOKENS_GENERATING if plan.answer else TOKENS, work.bucket.rows):
-            group = part.chosen(rows)
-            running = group, _run(work, group, is_full)
-            # While mlx computes one group, the graph of the next is built.
-            if waiting:
-                _store(work, *waiting, advance)
-            waiting = running
-    if waiting:
-        _store(work, *waiting, advance)
+    tokens = TOKENS_GENERATING if plan.answer else TOKENS
+    groups = [
+        _Group(part.chosen(rows), is_full)
+        for is_full, part in parts.items()
+        for rows in grouped(part, T, tokens, work.bucket.rows)
+    ]
+
+    def run(group: _Group) -> _Running:
+        return _run(work, group.jobs, group.is_full)
+
+    def read(running: _Running) -> dict[str, Any]:
+        _require_finite(work, running.jobs, running.numbers)
+        advance(int((running.jobs.site >= 0).sum()))
+        numbers = {name: np.array(array) for name, array in running.numbers.items() if name != PEAK}
+        return {**numbers, **running.texts}
+
+    # While mlx computes one group, the graph of the next is built.
+    results = dealt(plan.subject, groups, run, read)
+    for group, columns in zip(groups, results, strict=True):
+        _store(work, group.jobs, columns)
 
 
-def _run(work: _Work, jobs: Jobs, is_full: bool) -> dict[str, mx.array]:
-    """Metrics of a group's rows, still being computed; the answers are stored at once."""
+def _run(work: _Work, jobs: Jobs, is_full: bool) -> _Running:
+    """A group's rows, still being computed but for the answers."""
     plan, own, anatomy = work.plan, work.plan.route.own, work.plan.subject.anatomy
     edits = edits_of(jobs, plan.grid.sites, work.values)
     batch = Batch(jobs, edits, work.bucket.tokens, plan.route.adds_mlp)
@@ -166,23 +193,22 @@ def _run(work: _Work, jobs: Jobs, is_full: bool) -> dict[str, mx.array]:
     )
     numbers[PEAK] = logits.max(axis=-1)
     mx.async_eval(numbers)  # type: ignore[no-untyped-call]
-    if plan.answer:
-        _require_finite(work, jobs, numbers)
-        caches = caches if is_full else completed(work.base, batch, caches)
-        texts = np.array(_answers(plan, logits, caches, batch), dtype=object)
-        patched, name = jobs.site >= 0, plan.answer.name
-        work.table.values[name][_cells(work, jobs.chosen(patched))] = texts[patched]
-        work.table.baseline[name][work.bucket.prompts[jobs.prompt[~patched]]] = texts[~patched]
-    return numbers
-
-
-def _store(work: _Work, jobs: Jobs, numbers: Mapping[str, mx.array], advance: Advance) -> None:
-    patched = jobs.site >= 0
+    if not plan.answer:
+        return _Running(jobs, numbers, {})
     _require_finite(work, jobs, numbers)
-    for name, array in numbers.items():
-        if name != PEAK:
-            work.table.values[name][_cells(work, jobs.chosen(patched))] = np.array(array)[patched]
-    advance(int(patched.sum()))
+    caches = caches if is_full else completed(work.base, batch, caches)
+    return _Running(jobs, numbers, {plan.answer.name: _answers(plan, logits, caches, batch)})
+
+
+def _store(work: _Work, jobs: Jobs, columns: Mapping[str, Any]) -> None:
+    """Put a group's numbers and answers (R,) into the table."""
+    patched = jobs.site >= 0
+    cells, unpatched = _cells(work, jobs.chosen(patched)), work.bucket.prompts[jobs.prompt[~patched]]
+    for name, column in columns.items():
+        values = np.array(column, dtype=work.table.values[name].dtype)
+        work.table.values[name][cells] = values[patched]
+        if len(unpatched) and work.plan.answer and name == work.plan.answer.name:
+            work.table.baseline[name][unpatched] = values[~patched]
 
 
 def _require_finite(work: _Work, jobs: Jobs, numbers: Mapping[str, mx.array]) -> None:

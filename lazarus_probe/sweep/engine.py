@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+from lazarus_probe.subject.dealt import dealt, owner
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep.batch import Bucket, compute
 from lazarus_probe.sweep.grid import Grid, Position, Positions, make_grid
@@ -22,7 +23,9 @@ from lazarus_probe.sweep.progress import bar
 from lazarus_probe.sweep.result import Sweep, names_of
 from lazarus_probe.sweep.routes import route_of
 from lazarus_probe.sweep.sources import Donors, Mean, Resample, Source, tables
-from lazarus_probe.sweep.table import CellTable, digest
+from lazarus_probe.sweep.table import PARTS, CellTable, digest
+
+UNEVEN = 1.5  # times the mean load, at most, of the process that has most
 
 
 def sweep(
@@ -64,7 +67,7 @@ def sweep(
 
     Raises:
         ValueError: an empty grid, an unknown site or position, donors of other lengths than their targets, a token
-            outside the vocabulary, too little memory, a `resume` file of another sweep, or one with a split model.
+            outside the vocabulary, too little memory, a `resume` file of another sweep, or one over processes.
         IndexError: a layer, head or position that does not exist.
 
     Example:
@@ -84,17 +87,20 @@ def sweep(
     """
     if not 0 <= blend <= 1:
         raise ValueError(f"blend is {blend}; give a share from 0 to 1")
-    if resume is not None and subject.anatomy.ranks:
+    if resume is not None and (subject.anatomy.ranks or subject.group):
         raise ValueError(
-            f"resume={str(resume)!r}: a sweep of a model that is split over processes starts anew, since these may "
-            "read other states of the file; leave it out"
+            f"resume={str(resume)!r}: a sweep that several processes compute starts anew, since these may read other "
+            "states of the file; leave it out"
         )
     plan = _plan(subject, targets, sites, positions, cells, sources, metrics, blend)
     table = _table(plan, Path(resume) if resume is not None else None)
     cap = parse_bytes(memory)
     try:
         with bar(plan.cells(), progress) as advance:
-            for bucket in _buckets(plan, cap, table.done):
+            buckets: Iterable[Bucket] = _buckets(plan, cap, table.done)
+            if subject.group:
+                buckets = _left_of_dealt(plan, list(buckets), table, advance)
+            for bucket in buckets:
                 compute(plan, bucket, table, advance)
                 table.finished(bucket.prompts.tolist())
     finally:
@@ -197,6 +203,34 @@ def _buckets(plan: Plan, cap: int, done: NDArray[np.bool_]) -> Iterator[Bucket]:
         for begin in range(0, len(indices), limits.prompts):
             part = slice(begin, begin + limits.prompts)
             yield Bucket(todo[indices[part]], tokens[part], limits.rows)
+
+
+def _are_even(buckets: Sequence[Bucket], size: int) -> bool:
+    """Whether processes have about as much to compute if whole buckets are dealt, rather than the groups of each."""
+    loads = [0] * size
+    for index, bucket in enumerate(buckets):
+        loads[owner(index, size)] += bucket.tokens.size
+    return max(loads) * size <= UNEVEN * sum(loads)
+
+
+def _left_of_dealt(
+    plan: Plan, buckets: Sequence[Bucket], table: CellTable, advance: Callable[[int], None]
+) -> Sequence[Bucket]:
+    """Compute buckets in several processes where that is even, and return those that are left: none, or all."""
+    if not _are_even(buckets, plan.subject.group.size()):
+        return buckets
+
+    def run(bucket: Bucket) -> dict[str, dict[str, NDArray[Any]]]:
+        compute(plan, bucket, table, advance)
+        return {
+            part: {name: array[bucket.prompts] for name, array in table.texts(part).items()} for part in PARTS
+        }
+
+    for bucket, parts in zip(buckets, dealt(plan.subject, buckets, run), strict=True):
+        for part, arrays in parts.items():
+            for name, array in arrays.items():
+                getattr(table, part)[name][bucket.prompts] = array
+    return []
 
 
 def _table(plan: Plan, path: Path | None) -> CellTable:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from lazarus_probe.files.arrays import read_arrays
 from lazarus_probe.files.damage import DAMAGED
 from lazarus_probe.files.whole_files import whole_file
+from lazarus_probe.subject.one_run import require_one_process
 from lazarus_probe.sweep.progress import bar
 from lazarus_probe.sweep.table import digest
 
@@ -41,8 +42,11 @@ class FinishedRuns:
 
         Raises:
             OSError: it cannot be read.
-            ValueError: it is not such a file, or of another model or other prompts.
+            ValueError: it is not such a file, or of another model or other prompts; or this process is one of several,
+                which may read other states of it.
         """
+        if path is not None:
+            require_one_process(f"a search with the file {path}")
         runs = cls(progress, None if path is None else Path(path), of)
         if runs.path is None or not runs.path.exists():
             return runs

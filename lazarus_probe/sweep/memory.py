@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from lazarus_probe.anatomy.forward_pass import forward
+from lazarus_probe.subject.dealt import of_the_first
 from lazarus_probe.sweep.plan import Plan
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -79,9 +80,8 @@ def _peak(plan: Plan, prompt: mx.array) -> int:
     mx.reset_peak_memory()
     full = plan.route.name == "full"
     mx.eval([forward(plan.subject.model, prompt)] if full else plan.record_targets(prompt).arrays())
-    peak, ranks = mx.get_peak_memory() - before, plan.subject.anatomy.ranks
-    # Processes that hold parts of one model have to run the same rows.
-    return int(ranks.first(peak) if ranks else peak)
+    # Processes of one run have to make the same batches.
+    return int(of_the_first(plan.subject, mx.get_peak_memory() - before))
 
 
 def _bytes(arrays: Iterable[Any]) -> int:

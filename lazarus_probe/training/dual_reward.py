@@ -128,7 +128,7 @@ def train(
     start = state.load(optimizer) if state else 0
     drawn = batches(samples, config.batch_size, config.seed, start)
     steps_made = []
-    for step in steps(subject.model, loss, drawn, config.optimisation, optimizer, start):
+    for step in steps(subject.model, loss, drawn, config.optimisation, optimizer, start, group=subject.group):
         steps_made.append(step)
         if state and (step.step % KEEP_EVERY == 0 or step.step == config.steps):
             state.save(optimizer, step.step)

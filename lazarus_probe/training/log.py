@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from lazarus_probe.files.reading import read_text
-from lazarus_probe.files.whole_files import whole_file
+from lazarus_probe.files.whole_files import make_folder, whole_file
 
 SUFFIXES = (".csv", ".jsonl")
 MOST_LOG = 1 << 30  # bytes: ten million steps
@@ -36,7 +36,7 @@ class Log:
         if path.suffix not in SUFFIXES:
             raise ValueError(f"{path} is not a log; name it {path.stem}.csv or {path.stem}.jsonl")
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         lines, self._columns = _until(path, start) if start and path.exists() else ([], [])
         with whole_file(path) as aside:
             self._file = aside.open("w", newline="", encoding="utf-8")

@@ -20,6 +20,7 @@ from lazarus_probe.anatomy.finite_weights import bad_weight
 from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.anatomy.random_state import random_key, set_random_key
 from lazarus_probe.training.forward import in_mode
+from lazarus_probe.training.over_processes import own_randomness, rows_of_process, summed
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -108,6 +109,7 @@ def steps(
     optimizer: Any = None,
     start: int = 0,
     runs: int = 1,
+    group: Any = None,
 ) -> Iterator[Step]:
     """Train the trainable weights of a model, one step per item of this generator.
 
@@ -127,6 +129,8 @@ def steps(
         start: steps already made.
         runs: number of trainings side by side; trainable weights then have the run as their first axis, and each run
             is clipped by its own norm. A step reports the largest.
+        group: processes that compute a step together. Each is given all micro-batches, which are `Batch`es, runs its
+            own rows of them, and makes the same update, since losses and gradients are summed over the processes.
 
     Yields:
         Each step, after its update.
@@ -139,7 +143,7 @@ def steps(
         raise ValueError("no weight is trainable; attach an adapter, or unfreeze something")
     optimizer = optimizer_for(optimisation) if optimizer is None else optimizer
     optimizer.init(model.trainable_parameters())
-    update = _Update(model, loss, optimizer, optimisation.clip_norm, runs)
+    update = _Update(model, loss, optimizer, optimisation.clip_norm, runs, group)
     for step in range(start + 1, optimisation.steps + 1):
         batches = next(micro_batches, None)
         if batches is None:
@@ -148,13 +152,20 @@ def steps(
             raise ValueError(f"step {step} has no micro-batches; give at least one")
         rate, before = optimisation.rate(step), optimizer.learning_rate
         optimizer.learning_rate = rate
-        total, parts, norm = update(batches)
+        total, parts, norm = update(batches) if group is None else _together(update, batches, group)
         if not (isfinite(total) and isfinite(norm)):
             optimizer.learning_rate = before
             quantity, value = ("norm of the gradient", norm) if isfinite(total) else ("loss", total)
             raise Diverged(step, value, quantity, _remedy(model))
         tokens = sum(batch[0].size for batch in batches)
         yield Step(step, total, parts, rate, norm, tokens)
+
+
+def _together(
+    update: _Update, batches: Sequence[tuple[mx.array, ...]], group: Any
+) -> tuple[float, dict[str, float], float]:
+    with own_randomness(group):
+        return update([rows_of_process(batch, group.rank(), group.size()) for batch in batches])
 
 
 def _remedy(model: nn.Module) -> str:
@@ -168,8 +179,15 @@ class _Update:
     """One update of the weights from a list of micro-batches, compiled."""
 
     def __init__(
-        self, model: nn.Module, loss: Loss, optimizer: Any, clip_norm: float | None, runs: int
+        self,
+        model: nn.Module,
+        loss: Loss,
+        optimizer: Any,
+        clip_norm: float | None,
+        runs: int,
+        group: Any,
     ) -> None:
+        self.group = group
         self.model, self.optimizer, self.clip_norm, self.runs = model, optimizer, clip_norm, runs
         self.grad = nn.value_and_grad(model, loss)
         self.state = [model.state, optimizer.state, mx.random.state]
@@ -203,7 +221,9 @@ class _Update:
         sums = (total, parts, grads)
         if before is not None:
             sums = tree_map(mx.add, sums, before)
-        return self._apply(*sums) if last else sums
+        if not last:
+            return sums
+        return self._apply(*(sums if self.group is None else summed(sums, self.group)))
 
     def _apply(self, total: mx.array, parts: dict[str, mx.array], grads: Any) -> Any:
         squares = [

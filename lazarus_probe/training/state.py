@@ -12,6 +12,8 @@ from mlx.utils import tree_flatten, tree_map_with_path
 
 from lazarus_probe.anatomy.random_state import random_key, set_random_key
 from lazarus_probe.files.weight_files import write_arrays
+from lazarus_probe.files.whole_files import make_folder
+from lazarus_probe.subject.dealt import read_by_the_first
 
 FILE = "state.safetensors"
 Arrays = dict[str, mx.array]
@@ -28,7 +30,8 @@ def state_step(folder: Path) -> int:
     Raises:
         ValueError: the state there cannot be read.
     """
-    return int(_read(folder / FILE)[1]["step"]) if has_state(folder) else 0
+    stored = _read_by_the_first(folder / FILE)
+    return int(stored[1]["step"]) if stored else 0
 
 
 def save_state(
@@ -47,7 +50,7 @@ def save_state(
     Raises:
         OSError: it cannot be written, as on a full disk; the previous state is intact.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     metadata = {"step": str(step), "settings": settings, "extra": json.dumps(extra)}
     write_arrays(folder / FILE, _arrays(model, optimizer), metadata)
 
@@ -68,9 +71,10 @@ def load_state(folder: Path, model: nn.Module, optimizer: Any, settings: str) ->
         ValueError: the state has other settings or other weights, or cannot be read; nothing is changed in that case.
     """
     path = folder / FILE
-    if not path.exists():
+    saved = _read_by_the_first(path)
+    if saved is None:
         return 0, {}
-    arrays, metadata = _read(path)
+    arrays, metadata = saved
     if metadata["settings"] != settings:
         raise ValueError(f"{path} is of other settings{_difference(metadata['settings'], settings)}; {_ELSE}")
     optimizer.init(model.trainable_parameters())
@@ -97,6 +101,11 @@ def _arrays(model: nn.Module, optimizer: Any) -> Arrays:
 def _part(arrays: Arrays, part: str) -> list[tuple[str, mx.array]]:
     start = f"{part}."
     return [(name.removeprefix(start), value) for name, value in arrays.items() if name.startswith(start)]
+
+
+def _read_by_the_first(path: Path) -> tuple[Arrays, dict[str, str]] | None:
+    """What is in a file, if it is there: for all processes of a run what the first one has."""
+    return read_by_the_first(lambda: _read(path) if path.exists() else None)
 
 
 def _read(path: Path) -> tuple[Arrays, dict[str, str]]:

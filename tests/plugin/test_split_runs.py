@@ -1,4 +1,4 @@
-"""Claims on a model that is split over processes: one run, with one report."""
+"""Claims on a model over processes, split or with its batches dealt: one run, with one report."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _run(project: Project, parallel: str = "tensor") -> list[Ended]:
     return run_ranks(2, [*command, *options, str(folder)], folder)
 
 
-@pytest.mark.parametrize("parallel", ["tensor", "pipeline"])
+@pytest.mark.parametrize("parallel", ["tensor", "pipeline", "data"])
 def test_processes_report_once(project: Project, parallel: str) -> None:
     """Two processes measure what one does, and the first alone prints and writes the report."""
     project.write(SUITE)
@@ -113,15 +113,23 @@ def _verdicts(folder: Path, count: int, parallel: str | None) -> dict[str, tuple
 
 @pytest.mark.slow
 def test_verdicts_are_those_of_one_process(tmp_path: Path) -> None:
-    """A suite has the same verdicts, and scores up to rounding, on one process, two split both ways, and three."""
+    """A suite has the same verdicts, and scores up to rounding, on one process, two and three, however divided."""
     expected = _verdicts(tmp_path / "one", 1, None)
     assert len(expected) > 8
-    for count, parallel in ((2, "tensor"), (2, "pipeline"), (3, "pipeline")):
+    for count, parallel in (
+        (2, "tensor"),
+        (2, "pipeline"),
+        (3, "pipeline"),
+        (2, "data"),
+        (3, "data"),
+    ):
         verdicts = _verdicts(tmp_path / f"{parallel}-{count}", count, parallel)
         assert {name: verdict for name, (verdict, _) in verdicts.items()} == {
             name: verdict for name, (verdict, _) in expected.items()
         }
         for name, (_, score) in expected.items():
+            if parallel == "data":
+                assert verdicts[name][1] == score, "whole batches are dealt, so that they are computed alike"
             assert verdicts[name][1] == (None if score is None else pytest.approx(score, abs=1e-6))
 
 

@@ -60,7 +60,7 @@ def called(case: str, folder: Path) -> int:
         return whole(subject, *arguments)
 
     model_check.self_check = failing
-    parallel = "pipeline" if case == "works in stages" else "tensor"
+    parallel = {"works in stages": "pipeline", "works on batches": "data"}.get(case, "tensor")
     return main(["anatomy", "-m", "organism", "--parallel", parallel, "--json"])
 
 

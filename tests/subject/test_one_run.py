@@ -20,7 +20,7 @@ def _run(case: str, folder: Path) -> list[Ended]:
     return run_ranks(2, ["-m", "tests.subject.one_run", case, str(folder)], folder)
 
 
-@pytest.mark.parametrize("case", ["works", "works in stages"])
+@pytest.mark.parametrize("case", ["works", "works in stages", "works on batches"])
 def test_the_first_process_prints_and_writes(tmp_path: Path, organism: Subject, case: str) -> None:
     """A command on two processes prints once, writes the first one's files, and tells the whole model's fingerprint."""
     first, second = _run(case, tmp_path)
@@ -110,7 +110,11 @@ def test_patience_is_a_number_of_seconds(
 
 @pytest.mark.parametrize(
     ("words", "reason"),
-    [(["--parallel", "tensor"], "mlx.launch -n 2"), (["--parallel=tensors"], "did you mean")],
+    [
+        (["--parallel", "tensor"], "mlx.launch -n 2"),
+        (["--parallel", "data"], "mlx.launch -n 2"),
+        (["--parallel=tensors"], "did you mean"),
+    ],
 )
 def test_a_run_of_one_process_is_refused(
     words: list[str], reason: str, capsys: pytest.CaptureFixture[str]
@@ -118,6 +122,12 @@ def test_a_run_of_one_process_is_refused(
     """One process, or an unknown way of splitting models, is refused before anything is loaded."""
     assert main(["anatomy", "-m", "organism", *words]) == 2
     assert reason in capsys.readouterr().err
+
+
+def test_batches_of_one_process_are_refused() -> None:
+    """A model whose batches are to be dealt needs processes to deal them to."""
+    with pytest.raises(ValueError, match=r"parallel 'data' needs several processes.*mlx\.launch -n 2"):
+        Subject.load("organism-untrained", parallel="data")
 
 
 def test_an_adapter_is_refused() -> None:

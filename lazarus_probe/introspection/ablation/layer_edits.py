@@ -8,9 +8,9 @@ blocks too write mostly where a push does little, the best block of untrained mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import mlx.core as mx
@@ -34,6 +34,7 @@ from lazarus_probe.statistics.cell_effects import CellEffects
 from lazarus_probe.statistics.student import signed_estimate
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.control_models import built, control_models, faced
+from lazarus_probe.subject.dealt import dealt
 from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.last_position import last_logits
 from lazarus_probe.sweep.progress import bar
@@ -227,25 +228,43 @@ def _measured(
     with bar(len(blocks) * len(batches), progress, "blocks", "runs") as step:
         for rows, tokens in batches:
             ends = [Site("resid_post", edited[-1]) for edited in blocks]
-            before, clean = _run(subject, tokens, at, ends)
-            for number, edited in enumerate(blocks):
-                with blocks_edited(subject, edit, edited) as left:
-                    after, _ = _run(subject, tokens, at)
-                states = clean[ends[number]].astype(mx.float32)
-                change = _norms(left[0].astype(mx.float32) - states)
-                numbers["size"][number, rows] = np.median(
-                    np.array(change / mx.maximum(_norms(states), 1e-30)).reshape(len(rows), -1), axis=1
-                )
-                numbers["kl"][number, rows], numbers["kept"][number, rows] = compared(before, after)
-                pushed = []
-                for draw in range(draws):
-                    push = _push(change, states.shape, (seed, number, draw))
-                    with hooked(subject, (), Intervention(ends[number], push, label="push")):
-                        pushed.append(compared(before, _run(subject, tokens, at)[0]))
-                kl, kept = (np.mean(values, axis=0) for values in zip(*pushed, strict=True))
-                numbers["kl_control"][number, rows], numbers["kept_control"][number, rows] = kl, kept
-                step(1)
+            clean = _run(subject, tokens, at, ends)
+            run = partial(_of_edit, subject, edit, blocks, tokens, clean, at, draws, seed, step)
+            for number, of_edit in enumerate(dealt(subject, range(len(blocks)), run)):
+                for name, values in of_edit.items():
+                    numbers[name][number, rows] = values
     return numbers
+
+
+def _of_edit(
+    subject: Subject,
+    edit: LayerEdit,
+    blocks: Sequence[Sequence[int]],
+    tokens: mx.array,
+    clean: tuple[mx.array, Captures],
+    at: At,
+    draws: int,
+    seed: int,
+    step: Callable[[int], None],
+    number: int,
+) -> dict[str, NDArray[np.float64]]:
+    """The numbers (B,) of one edit, on prompts of equal length whose unedited run is known."""
+    before, seen = clean
+    end = Site("resid_post", blocks[number][-1])
+    with blocks_edited(subject, edit, blocks[number]) as left:
+        after, _ = _run(subject, tokens, at)
+    states = seen[end].astype(mx.float32)
+    change = _norms(left[0].astype(mx.float32) - states)
+    size = np.median(np.array(change / mx.maximum(_norms(states), 1e-30)).reshape(len(tokens), -1), axis=1)
+    pushed = []
+    for draw in range(draws):
+        push = _push(change, states.shape, (seed, number, draw))
+        with hooked(subject, (), Intervention(end, push, label="push")):
+            pushed.append(compared(before, _run(subject, tokens, at)[0]))
+    kl_control, kept_control = (np.mean(values, axis=0) for values in zip(*pushed, strict=True))
+    kl, kept = compared(before, after)
+    step(1)
+    return {"size": size, "kl": kl, "kept": kept, "kl_control": kl_control, "kept_control": kept_control}
 
 
 def compared(before: mx.array, after: mx.array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -15,6 +15,7 @@ from lazarus_probe.anatomy.forward_pass import keeps_keys, new_cache, repeat_row
 from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+from lazarus_probe.subject.dealt import dealt
 from lazarus_probe.subject.finite import is_finite, peak, refuse
 from lazarus_probe.subject.generate import continuation, cut_at_stop, greedy
 from lazarus_probe.subject.last_position import last_logits
@@ -81,8 +82,9 @@ def generate(
         raise ValueError(f"temperature is {temperature}; give 0 for the most probable token, or more")
     encoded = encode_all(subject, prompts)
     draws = _draws(streams if streams is not None else range(len(encoded)), max_tokens, seed)
-    completed: dict[int, Generated] = {}
-    for indices, tokens in by_length(encoded):
+
+    def run(batch: tuple[list[int], mx.array]) -> list[tuple[Any, ...]]:
+        indices, tokens = batch
         steps = _Steps(temperature, draws[indices], probabilities, check)
         cache, left = started(subject, tokens, shared)
         acting: AbstractContextManager[Any] = (
@@ -90,7 +92,14 @@ def generate(
         )
         with acting:
             rows = _batch(subject, tokens, _chosen(subject, tokens, left, cache, max_tokens, steps), steps)
-        completed.update(zip(indices, rows, strict=True))
+        return [(row.text, row.tokens, row.probabilities, row.ended) for row in rows]
+
+    completed: dict[int, Generated] = {}
+    batches = list(by_length(encoded))
+    for (indices, _), rows in zip(batches, dealt(subject, batches, run), strict=True):
+        for index, (text, ids, chances, ended) in zip(indices, rows, strict=True):
+            kept = None if chances is None else tuple(chances)
+            completed[index] = Generated(text, tuple(ids), kept, ended)
     return [completed[index] for index in range(len(encoded))]
 
 

@@ -28,6 +28,7 @@ from lazarus_probe.introspection.generation.completions import Edits
 from lazarus_probe.statistics.bounded import bounded_mean_interval
 from lazarus_probe.statistics.measurement import Damage
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+from lazarus_probe.subject.dealt import dealt
 from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.last_position import last_logits
 from lazarus_probe.tasks import language
@@ -164,11 +165,19 @@ def damages(
     if len(set(unrelated.units)) < 2:
         raise ValueError(f"{len(set(unrelated.units))} units of unrelated prompts; give at least two")
     moved = np.empty((len(edited), len(unrelated.prompts)))
-    for rows, batch in by_length(encode_all(subject, unrelated.prompts)):
-        before = _next_token(subject, batch)
-        for number, acting in enumerate(edited):
-            with acting(rows, batch.shape[1]):
-                moved[number, rows] = total_variation(before, _next_token(subject, batch))
+    batches = list(by_length(encode_all(subject, unrelated.prompts)))
+
+    def run(batch: tuple[list[int], mx.array]) -> list[NDArray[np.float64]]:
+        rows, tokens = batch
+        before, after = _next_token(subject, tokens), []
+        for acting in edited:
+            with acting(rows, tokens.shape[1]):
+                after.append(total_variation(before, _next_token(subject, tokens)))
+        return after
+
+    for (rows, _), by_edit in zip(batches, dealt(subject, batches, run), strict=True):
+        for number, values in enumerate(by_edit):
+            moved[number, rows] = values
     moved = np.clip(moved, 0, 1)  # rounding puts the distance of two float32 distributions at up to 1 + 1e-6
     intervals = [bounded_mean_interval(row, unrelated.units, 0, 1, seed=seed) for row in moved]
     return [

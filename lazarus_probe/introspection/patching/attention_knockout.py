@@ -30,6 +30,7 @@ from lazarus_probe.statistics.cell_effects import CellEffects
 from lazarus_probe.statistics.measurement import Damage
 from lazarus_probe.statistics.student import signed_estimate
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+from lazarus_probe.subject.dealt import dealt
 from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.last_position import last_logits
 from lazarus_probe.subject.spans import Span
@@ -230,7 +231,10 @@ class _Run:
         """By metric (P,) at the last position: of the prompts of `cuts`, cut; where it is None of all, as they are."""
         rows = list(range(len(self.encoded))) if cuts is None else sorted(cuts)
         values = {metric.name: np.full(len(self.encoded), np.nan) for metric in self.read.metrics}
-        for some, tokens in by_length([self.encoded[row] for row in rows]):
+        batches = list(by_length([self.encoded[row] for row in rows]))
+
+        def run(batch: tuple[list[int], Any]) -> dict[str, NDArray[Any]]:
+            some, tokens = batch
             indices = [rows[index] for index in some]
             edits = (
                 []
@@ -239,8 +243,12 @@ class _Run:
             )
             with hooked(self.subject, (), edits):
                 logits = require_finite(self.subject, tokens, last_logits(self.subject, tokens))
-            for name, numbers in self.read.read(logits, logits, np.array(indices)).items():
-                values[name][indices] = np.array(numbers)
+            numbers = self.read.read(logits, logits, np.array(indices))
+            return {name: np.array(values) for name, values in numbers.items()}
+
+        for (some, _), of_batch in zip(batches, dealt(self.subject, batches, run), strict=True):
+            for name, numbers in of_batch.items():
+                values[name][[rows[index] for index in some]] = numbers
         return values
 
     def control(

@@ -20,6 +20,7 @@ from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked, trace
 from lazarus_probe.spelling import one_of
 from lazarus_probe.subject.batches import TOKENS_PER_BATCH
+from lazarus_probe.subject.dealt import dealt
 from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.last_position import last_logits
 from lazarus_probe.subject.spans import Span
@@ -157,9 +158,8 @@ class Restorer:
         """(M, cells) metrics with values (K, L, ...) of other runs put in, as means over the K corrupted runs."""
         K, L = self.corrupted.tokens.shape
         size = max(1, TOKENS_PER_BATCH // (K * L))
-        numbers = []
-        for begin in range(0, len(cells), size):
-            some = cells[begin : begin + size]
+
+        def run(some: Sequence[Cell]) -> NDArray[Any]:
             edits = [*self._noise(len(some))]
             for layer in sorted({layer for cell in some for layer in cell.layers}):
                 mask = np.zeros((len(some), 1, L), dtype=bool)
@@ -171,8 +171,10 @@ class Restorer:
             tokens = mx.array(np.tile(self.corrupted.tokens, (len(some), 1)))
             with hooked(self.subject, (), edits):
                 logits = require_finite(self.subject, tokens, last_logits(self.subject, tokens))
-            numbers.append(self._numbers(logits).reshape(-1, len(some), K).mean(axis=-1))
-        return np.concatenate(numbers, axis=1)
+            return np.asarray(self._numbers(logits).reshape(-1, len(some), K).mean(axis=-1))
+
+        parts = [cells[begin : begin + size] for begin in range(0, len(cells), size)]
+        return np.concatenate(dealt(self.subject, parts, run), axis=1)
 
     def _noise(self, times: int) -> list[Intervention]:
         if self.corrupted.noise is None:

@@ -21,6 +21,7 @@ from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.patching.path_runs import Paths, place_of
 from lazarus_probe.statistics.student import Estimate, mean_t_interval, signed_estimate
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+from lazarus_probe.subject.dealt import dealt
 from lazarus_probe.sweep.engine import donors_of
 from lazarus_probe.sweep.metrics import Metric, Reader, reader
 from lazarus_probe.sweep.sources import Donors
@@ -192,17 +193,23 @@ def path_patch(
     read = reader(subject, [metric], len(encoded))
     values, foreign = (np.full((len(encoded), len(starts)), np.nan) for _ in range(2))
     target, source = np.full(len(encoded), np.nan), np.full(len(encoded), np.nan)
-    for indices, tokens in by_length(encoded):
+    batches = list(by_length(encoded))
+
+    def run(batch: tuple[list[int], mx.array]) -> tuple[NDArray[Any], ...]:
+        indices, tokens = batch
         prompts = mx.array([donors[index] for index in indices])
-        batch = Paths(subject, tokens, prompts, end, hold_mlps, position)
+        paths = Paths(subject, tokens, prompts, end, hold_mlps, position)
         numbers = _numbers(read, np.array(indices))
-        target[indices] = numbers(batch.logits)
-        source[indices] = numbers(batch.source_logits)
-        for column, logits in batch.patched(starts, prompts):
-            values[indices, column] = numbers(logits)
+        own, others = (np.full((len(indices), len(starts)), np.nan) for _ in range(2))
+        for column, logits in paths.patched(starts, prompts):
+            own[:, column] = numbers(logits)
         if len(indices) > 1:
-            for column, logits in batch.patched(starts, mx.concatenate([prompts[-1:], prompts[:-1]])):
-                foreign[indices, column] = numbers(logits)
+            for column, logits in paths.patched(starts, mx.concatenate([prompts[-1:], prompts[:-1]])):
+                others[:, column] = numbers(logits)
+        return numbers(paths.logits), numbers(paths.source_logits), own, others
+
+    for (indices, _), results in zip(batches, dealt(subject, batches, run), strict=True):
+        target[indices], source[indices], values[indices], foreign[indices] = results
     return PathEffects(tuple(starts), end, metric.name, values, target, source, foreign, hold_mlps)
 
 

@@ -21,7 +21,7 @@ from lazarus_probe.adapters.adapter import base_of, names_in
 from lazarus_probe.anatomy.projections import Projection, adapted, is_lora, rank_of
 from lazarus_probe.checkpoints.formats import MLX_CONFIG, MLX_WEIGHTS, SEED_CONFIG, SEED_WEIGHTS
 from lazarus_probe.files.weight_files import write_unfinished
-from lazarus_probe.files.whole_files import whole_file
+from lazarus_probe.files.whole_files import make_folder, whole_file
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -225,7 +225,7 @@ def _write_json(path: Path, settings: Mapping[str, Any]) -> None:
 
 def _write(folder: Path, files: Mapping[str, Callable[[Path], object]]) -> None:
     """Write files atomically as a group: they are renamed together once all are complete, or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with ExitStack() as stack:
         for name, write in files.items():
             write(stack.enter_context(whole_file(folder / name)))

@@ -18,6 +18,7 @@ from mlx.utils import tree_flatten
 from lazarus_probe.backend import fit_threads
 from lazarus_probe.files.paths import check_utf8
 from lazarus_probe.organisms import corpus, tokenizer
+from lazarus_probe.subject.one_run import require_one_process
 from lazarus_probe.training import fast_exp
 from lazarus_probe.training.forward import fast_mlps
 from lazarus_probe.training.log import Log
@@ -177,6 +178,7 @@ def train(
             beyond the last one, or behind the checkpoint that is resumed from.
         FloatingPointError: the loss is not finite.
     """
+    require_one_process("pre-training")
     check_utf8(folder, "output")
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "organism").exists():

@@ -10,13 +10,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import mlx.core as mx
 import yaml
 
 from lazarus_probe.anatomy.projections import adapted, rank_of
 from lazarus_probe.anatomy.random_state import random_state
 from lazarus_probe.checkpoints.formats import MLX_WEIGHTS
-from lazarus_probe.files.whole_files import write_aside
-from lazarus_probe.training.batches import batches, collate
+from lazarus_probe.files.whole_files import is_writing, write_aside
+from lazarus_probe.subject.dealt import dealt, read_by_the_first
+from lazarus_probe.training.batches import Batch, batches, collate
 from lazarus_probe.training.curve import draw_curve
 from lazarus_probe.training.log import Log
 from lazarus_probe.training.loop import Diverged, Step, grad_checkpointed, optimizer_for, steps
@@ -172,6 +174,7 @@ def _train(training: Training, optimizer: Any, progress: Progress, on_step: OnSt
         training.optimisation,
         optimizer,
         progress.step,
+        group=training.subject.group,
     )
     with Log(_log_file(training), progress.step) as log:
         try:
@@ -240,8 +243,12 @@ def _validated(training: Training) -> float:
     by_length = sorted(training.held_out, key=lambda sample: len(sample.tokens))
     size = training.config.batch_size
     parts = [by_length[start : start + size] for start in range(0, len(by_length), size)]
-    shares: list[Any] = [training.loss(*batch)[0].item() for batch in collate(parts)]
-    return math.fsum(shares)
+
+    def share(batch: Batch) -> float:
+        total: Any = training.loss(*batch)[0].item()
+        return float(total)
+
+    return math.fsum(dealt(training.subject, collate(parts), share))
 
 
 class _Watch:
@@ -285,10 +292,12 @@ def _write(training: Training, progress: Progress) -> None:
     """Write the adapter with the best or the last weights, its settings and the loss curve."""
     model, folder = training.subject.model, training.config.output
     if progress.best_step is not None:
-        model.load_weights(str(training.state / BEST / MLX_WEIGHTS), strict=False)
+        best: Any = read_by_the_first(lambda: mx.load(str(training.state / BEST / MLX_WEIGHTS)))
+        model.load_weights(list(best.items()), strict=False)
     _save(training, folder, progress.best_step or progress.step)
     write_aside(folder / SETTINGS, _as_yaml(training))
-    draw_curve(_log_file(training), folder / "curve.png")
+    if is_writing():
+        draw_curve(_log_file(training), folder / "curve.png")
 
 
 def _save(training: Training, folder: Path, step: int) -> None:
