@@ -26,26 +26,10 @@ from lazarus_probe.anatomy.anatomy import Anatomy, UnsupportedArchitecture, arch
 from lazarus_probe.anatomy.forward_pass import new_cache
 from lazarus_probe.anatomy.plain_weights import weight_bytes
 from lazarus_probe.anatomy.sharding import SAME, apart_over, few_tokens
+from lazarus_probe.anatomy.site_kinds import PER_LAYER
 from lazarus_probe.anatomy.tensor_parallel import STAGES, InOne, Ranks
 
 STAGE = "stage_of_block"
-KINDS = (
-    "resid_pre",
-    "queries",
-    "keys",
-    "values",
-    "scores",
-    "pattern",
-    "head_out",
-    "attn_out",
-    "mixer_out",
-    "resid_mid",
-    "router_logits",
-    "expert_out",
-    "neurons",
-    "mlp_out",
-    "resid_post",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +108,7 @@ def staged(anatomy: Anatomy, group: Any, holders: Sequence[int]) -> Anatomy:
         _hold(block, Stage(place, last))
         whole = {"resid_pre"} if first else set[str]()
         whole |= {"resid_post"} if last else set()
-        divided |= {(layer, kind): place for kind in KINDS if kind not in whole}
+        divided |= {(layer, kind): place for kind in PER_LAYER if kind not in whole}
     return dataclasses.replace(
         anatomy, ranks=Ranks(group, divided, {}, "pipeline", tuple(holders)), resolved={}
     )

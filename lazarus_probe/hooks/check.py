@@ -12,10 +12,10 @@ import numpy as np
 
 from lazarus_probe.anatomy.anatomy import Anatomy
 from lazarus_probe.anatomy.forward_pass import forward
+from lazarus_probe.anatomy.site_kinds import PER_LAYER
 from lazarus_probe.hooks.captures import Captures
 from lazarus_probe.hooks.model_sites import kinds_at
 from lazarus_probe.hooks.places import whole_value
-from lazarus_probe.hooks.sites import PER_LAYER
 from lazarus_probe.hooks.trace import Trace, hooked, trace
 from lazarus_probe.subject.dealt import of_the_first
 from lazarus_probe.subject.finite import require_finite, require_finite_weights

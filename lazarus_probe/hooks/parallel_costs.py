@@ -22,10 +22,10 @@ from lazarus_probe.anatomy.parts import Parts
 from lazarus_probe.anatomy.pipeline_parallel import holders_of, staged
 from lazarus_probe.anatomy.plain_weights import weight_bytes
 from lazarus_probe.anatomy.sharding import OF_HEADS, OF_KEYS, SPLIT_ERRORS, not_split, require_shard
+from lazarus_probe.anatomy.site_kinds import PER_LAYER
 from lazarus_probe.anatomy.tensor_parallel import Layout, Ranks, Slices, Terms
 from lazarus_probe.hooks.context import hooked
 from lazarus_probe.hooks.model_sites import kinds_at
-from lazarus_probe.hooks.sites import PER_LAYER
 
 Kind = Literal["whole", "tensor", "pipeline"]
 

@@ -5,24 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from lazarus_probe.anatomy.site_kinds import PER_LAYER
+
 WHOLE_MODEL = ("embed", "logits")
-PER_LAYER = (
-    "resid_pre",
-    "queries",
-    "keys",
-    "values",
-    "scores",
-    "pattern",
-    "head_out",
-    "attn_out",
-    "mixer_out",
-    "resid_mid",
-    "router_logits",
-    "expert_out",
-    "neurons",
-    "mlp_out",
-    "resid_post",
-)
 KINDS = ("embed", *PER_LAYER, "logits")
 # The axis over heads, of the kinds that have one.
 HEAD_AXIS = {"queries": 2, "keys": 2, "values": 2, "head_out": 2, "scores": 1, "pattern": 1}

@@ -12,8 +12,9 @@ import mlx.core as mx
 
 from lazarus_probe.anatomy.anatomy import Anatomy
 from lazarus_probe.anatomy.forward_pass import new_cache
+from lazarus_probe.anatomy.site_kinds import PER_LAYER
 from lazarus_probe.hooks.places import tap_at, whole_value
-from lazarus_probe.hooks.sites import PER_LAYER, Site, position_axis
+from lazarus_probe.hooks.sites import Site, position_axis
 from lazarus_probe.sweep.blocks import BlockCall
 from lazarus_probe.sweep.caches import Past, own_caches
 from lazarus_probe.sweep.sources import SiteValues

@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from lazarus_probe.anatomy.site_kinds import PER_LAYER
 from lazarus_probe.hooks.model_check import SelfCheck, self_check
-from lazarus_probe.hooks.sites import PER_LAYER
 from lazarus_probe.subject import Subject, UnsupportedArchitecture
 from tests.architectures import zoo
 

@@ -6,9 +6,9 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from lazarus_probe.anatomy.site_kinds import PER_LAYER
 from lazarus_probe.hooks import hooked, trace
 from lazarus_probe.hooks.model_sites import kinds_at
-from lazarus_probe.hooks.sites import PER_LAYER
 from lazarus_probe.interventions import Intervention, patch, steer, zero
 from lazarus_probe.subject import Subject, UnsupportedArchitecture, forward
 from tests.architectures import report, zoo

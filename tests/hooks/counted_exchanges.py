@@ -18,9 +18,9 @@ from mlx.utils import tree_flatten
 
 from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.anatomy.pipeline_parallel import held_weights
+from lazarus_probe.anatomy.site_kinds import PER_LAYER
 from lazarus_probe.hooks import hooked
 from lazarus_probe.hooks.check import layers_of_kinds
-from lazarus_probe.hooks.sites import PER_LAYER
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.one_run import Parallel
 

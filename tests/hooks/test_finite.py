@@ -8,10 +8,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from lazarus_probe.anatomy.site_kinds import PER_LAYER
 from lazarus_probe.hooks import collect, compiled, hooked, trace
 from lazarus_probe.hooks.model_check import self_check
 from lazarus_probe.hooks.replay import require_free_tail
-from lazarus_probe.hooks.sites import PER_LAYER
 from lazarus_probe.interventions import Intervention, patch, scale
 from lazarus_probe.introspection.generation.completions import generate
 from lazarus_probe.introspection.generation.continuation import continuation_probability

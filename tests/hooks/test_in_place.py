@@ -6,9 +6,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from lazarus_probe.anatomy.site_kinds import PER_LAYER
 from lazarus_probe.hooks import hooked, trace
 from lazarus_probe.hooks.model_sites import kinds_at
-from lazarus_probe.hooks.sites import HEAD_AXIS, PER_LAYER
+from lazarus_probe.hooks.sites import HEAD_AXIS
 from lazarus_probe.interventions import Intervention, patch, zero
 from lazarus_probe.subject import Subject, forward
 from lazarus_probe.subject.generate import greedy

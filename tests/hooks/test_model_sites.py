@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from lazarus_probe.anatomy.site_kinds import PER_LAYER
 from lazarus_probe.hooks import resolve
-from lazarus_probe.hooks.sites import PER_LAYER
 from lazarus_probe.sites import Site, embed, head_out, neurons, resid_post
 
 

@@ -11,12 +11,12 @@ import pytest
 from mlx.utils import tree_flatten
 
 from lazarus_probe.anatomy.forward_pass import new_cache
+from lazarus_probe.anatomy.site_kinds import PER_LAYER
 from lazarus_probe.checkpoints.blank import blank_model, configuration, published
 from lazarus_probe.checkpoints.errors import LoadError
 from lazarus_probe.hooks import trace
 from lazarus_probe.hooks.check import layers_of_kinds
 from lazarus_probe.hooks.parallel_costs import exchanges, parallel_costs
-from lazarus_probe.hooks.sites import PER_LAYER
 from lazarus_probe.subject import Subject, UnsupportedArchitecture
 from tests.architectures import zoo
 from tests.hooks.counted_exchanges import LENGTH

@@ -8,10 +8,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from lazarus_probe.anatomy.site_kinds import PER_LAYER
 from lazarus_probe.hooks import additivity, places, trace
 from lazarus_probe.hooks.check import distance
 from lazarus_probe.hooks.model_check import self_check
-from lazarus_probe.hooks.sites import PER_LAYER
 from lazarus_probe.subject import Subject
 from tests.cases import slow_except
 

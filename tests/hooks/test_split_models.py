@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from lazarus_probe.anatomy.pipeline_parallel import KINDS as SITE_KINDS
 from lazarus_probe.anatomy.pipeline_parallel import stage_holders
-from lazarus_probe.hooks.sites import PER_LAYER
 from lazarus_probe.subject.one_run import KINDS, Parallel
 from tests.architectures import zoo
 from tests.processes import run_ranks
@@ -135,11 +133,6 @@ def test_three_stages_are_the_whole_model(tmp_path: Path) -> None:
     for differences in _compared(tmp_path, 3, list(STAGED_OF_THREE), "pipeline"):
         for name in STAGED_OF_THREE:
             _assert_same(differences[name])
-
-
-def test_every_kind_of_site_is_handed_on() -> None:
-    """No kind of site of a block is left out of what a pipeline's processes hand each other."""
-    assert set(SITE_KINDS) == set(PER_LAYER)
 
 
 def test_stages_cover_the_blocks() -> None:

@@ -7,8 +7,9 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 
+from lazarus_probe.anatomy.site_kinds import PER_LAYER
 from lazarus_probe.hooks import HookError, hooked, trace
-from lazarus_probe.hooks.sites import PER_LAYER, WHOLE_MODEL
+from lazarus_probe.hooks.sites import WHOLE_MODEL
 from lazarus_probe.interventions import Intervention, scale, steer, zero
 from lazarus_probe.subject import forward
 from tests.tolerance import assert_close

@@ -8,8 +8,9 @@ import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
 
+from lazarus_probe.anatomy.site_kinds import PER_LAYER
 from lazarus_probe.hooks import hooked
-from lazarus_probe.hooks.sites import PER_LAYER, WHOLE_MODEL
+from lazarus_probe.hooks.sites import WHOLE_MODEL
 from lazarus_probe.subject import forward
 from lazarus_probe.taps import Tap, tapped, taps_on, untapped
 

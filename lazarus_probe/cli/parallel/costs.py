@@ -146,7 +146,7 @@ def shown(size: int) -> str:
 
 
 def _kinds(text: str) -> list[str]:
-    from lazarus_probe.hooks.sites import PER_LAYER
+    from lazarus_probe.anatomy.site_kinds import PER_LAYER
     from lazarus_probe.spelling import one_of
 
     kinds = [word.strip() for word in text.split(",") if word.strip()]
