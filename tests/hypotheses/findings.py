@@ -38,6 +38,12 @@ The page is made by `python tests/hypotheses/findings.py RUN.json` from `reports
 published number; where a paper's number is of another unit, there is none. Choices between two words count contrasts,
 both prompts of which must be right, where the papers count prompts. Of the controls the one that the score gains least
 over is shown, with its own score.
+
+Models that know nothing support none of these. The claims on circuits, heads, the stream, facts and representations
+were tested on 40 models of SmolLM2's shape cut to six blocks, 20 of them untrained and 20 with its embeddings and new
+or permuted blocks. Of 960 judged cases 0 were supported: at most .008 of those on untrained models and .015 on either
+lesioned kind, by exact intervals of 95%. `python tests/hypotheses/nulls.py circuits heads stream facts representations
+--model smollm2 --blocks 6 --count 20` repeats it.
 """
 ASSUMED = """What must hold if a score is to say what the statement does. Most of it is varied within the claim: by a
 control, by the units that it generalises over, by a part of a circuit; some by a claim of its own, which is the same
