@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lazarus_probe.anatomy.forward_pass import forward, log_softmax
 from lazarus_probe.hooks.captures import Captures
 from lazarus_probe.hooks.interventions import Intervention
+from lazarus_probe.hooks.replay import replay
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.ablation.edited_blocks import (
@@ -224,12 +225,18 @@ def _measured(
         name: np.empty((len(blocks), len(encoded)))
         for name in ("kl", "kl_control", "kept", "kept_control", "size")
     }
-    batches = list(by_length(encoded))
+    batches, resumed = list(by_length(encoded)), None
     with bar(len(blocks) * len(batches), progress, "blocks", "runs") as step:
         for rows, tokens in batches:
-            ends = [Site("resid_post", edited[-1]) for edited in blocks]
-            clean = _run(subject, tokens, at, ends)
-            run = partial(_of_edit, subject, edit, blocks, tokens, clean, at, draws, seed, step)
+            clean = _run(
+                subject,
+                tokens,
+                at,
+                list(dict.fromkeys(map(_end, blocks)) | dict.fromkeys(map(_start, blocks))),
+            )
+            if resumed is None:
+                resumed = at == "all" and _goes_on_as_it_did(subject, tokens, clean, blocks)
+            run = partial(_of_edit, subject, edit, blocks, tokens, clean, at, draws, seed, step, resumed)
             for number, of_edit in enumerate(dealt(subject, range(len(blocks)), run)):
                 for name, values in of_edit.items():
                     numbers[name][number, rows] = values
@@ -246,25 +253,61 @@ def _of_edit(
     draws: int,
     seed: int,
     step: Callable[[int], None],
+    resumed: bool,
     number: int,
 ) -> dict[str, NDArray[np.float64]]:
     """The numbers (B,) of one edit, on prompts of equal length whose unedited run is known."""
     before, seen = clean
-    end = Site("resid_post", blocks[number][-1])
+    start, end = _start(blocks[number]), _end(blocks[number])
+    first, last = blocks[number][0], blocks[number][-1]
     with blocks_edited(subject, edit, blocks[number]) as left:
-        after, _ = _run(subject, tokens, at)
+        after = _rest(subject, tokens, seen[start], first) if resumed else _run(subject, tokens, at)[0]
     states = seen[end].astype(mx.float32)
     change = _norms(left[0].astype(mx.float32) - states)
     size = np.median(np.array(change / mx.maximum(_norms(states), 1e-30)).reshape(len(tokens), -1), axis=1)
     pushed = []
     for draw in range(draws):
         push = _push(change, states.shape, (seed, number, draw))
+        if resumed:
+            pushed.append(compared(before, _rest(subject, tokens, push(seen[end]), last + 1)))
+            continue
         with hooked(subject, (), Intervention(end, push, label="push")):
             pushed.append(compared(before, _run(subject, tokens, at)[0]))
     kl_control, kept_control = (np.mean(values, axis=0) for values in zip(*pushed, strict=True))
     kl, kept = compared(before, after)
     step(1)
     return {"size": size, "kl": kl, "kept": kept, "kl_control": kl_control, "kept_control": kept_control}
+
+
+def _start(blocks: Sequence[int]) -> Site:
+    return Site("resid_pre", blocks[0])
+
+
+def _end(blocks: Sequence[int]) -> Site:
+    return Site("resid_post", blocks[-1])
+
+
+def _goes_on_as_it_did(
+    subject: Subject, tokens: mx.array, clean: tuple[mx.array, Captures], blocks: Sequence[Sequence[int]]
+) -> bool:
+    """Whether blocks run from states that are given compute what they do in a whole run, to the last bit.
+
+    Then the blocks below an edit are not run again: of edits in the middle that is half of the work.
+    """
+    before, seen = clean
+    ends = (
+        _rest(subject, tokens, seen[_start(blocks[0])], blocks[0][0]),
+        _rest(subject, tokens, seen[_end(blocks[-1])], blocks[-1][-1] + 1),
+    )
+    return all(mx.array_equal(before, after).item() for after in ends)
+
+
+def _rest(subject: Subject, tokens: mx.array, resid: mx.array, layer: int) -> mx.array:
+    """Log probabilities (B, L, V) of the next tokens, from the states (B, L, D) that enter a block."""
+    logits = require_finite(subject, tokens, replay(subject, resid, layer, tokens))
+    log_probs = log_softmax(logits.astype(mx.float32))
+    mx.eval(log_probs)
+    return log_probs
 
 
 def compared(before: mx.array, after: mx.array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -12,6 +12,7 @@ from lazarus_probe.introspection.ablation.layer_edits import layer_edits
 from lazarus_probe.organisms import planted
 from lazarus_probe.statistics.student import next_above
 from lazarus_probe.subject import Subject
+from tests.architectures import zoo
 from tests.cases import slow_except
 
 IDS = [[0, 5, 9, 11, 7], [0, 6, 8, 22, 17], [0, 9, 3]]
@@ -77,6 +78,29 @@ def test_deleted_blocks_hand_on_what_they_are_given(subject, naive, count):
             states, moved = (run[f"resid_post.{blocks[-1]}"][0] for run in (plain, edited))
             share = np.linalg.norm(moved - states, axis=-1) / np.linalg.norm(states, axis=-1)
             assert result.size[number, row] == pytest.approx(np.median(share), rel=1e-3)
+
+
+@pytest.mark.parametrize("holds", [True, False])
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "mamba2", "deepseek_v3", "qwen3_moe"])
+def test_what_is_below_an_edit_is_not_run_again(name, holds, monkeypatch):
+    """The numbers are those of whole runs to the last bit; a model that would go on otherwise is run whole."""
+    from lazarus_probe.introspection.ablation import layer_edits as module
+
+    subject = Subject.from_model(zoo.build(name), name=name, config={})
+    monkeypatch.setattr(module, "_goes_on_as_it_did", lambda *_: False)
+    whole = layer_edits(subject, IDS)
+    monkeypatch.undo()
+    starts, rest = [], module._rest
+
+    def run(subject, tokens, resid, layer):
+        starts.append(layer)
+        return rest(subject, tokens, resid if holds else resid * 1.01, layer)
+
+    monkeypatch.setattr(module, "_rest", run)
+    resumed = layer_edits(subject, IDS)
+    for numbers in ("kl", "kl_control", "kept", "kept_control", "size"):
+        np.testing.assert_array_equal(getattr(resumed, numbers), getattr(whole, numbers))
+    assert (len(starts) > 2) == holds
 
 
 def test_swapped_blocks_are_those_of_a_model_with_its_blocks_swapped(make_llama, tokenizer):
