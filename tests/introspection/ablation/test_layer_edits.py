@@ -86,15 +86,15 @@ def test_what_is_below_an_edit_is_not_run_again(name, holds, monkeypatch):
     """The numbers are those of whole runs to the last bit; a model that would go on otherwise is run whole."""
     from lazarus_probe.introspection.ablation import layer_edits as module
 
-    subject = Subject.from_model(zoo.build(name), name=name, config={})
+    subject = Subject.from_model(zoo.build(name), name=name)
     monkeypatch.setattr(module, "_goes_on_as_it_did", lambda *_: False)
     whole = layer_edits(subject, IDS)
     monkeypatch.undo()
     starts, rest = [], module._rest
 
-    def run(subject, tokens, resid, layer):
+    def run(model, rows, resid, layer):
         starts.append(layer)
-        return rest(subject, tokens, resid if holds else resid * 1.01, layer)
+        return rest(model, rows, resid if holds else resid * 1.01, layer)
 
     monkeypatch.setattr(module, "_rest", run)
     resumed = layer_edits(subject, IDS)
