@@ -167,9 +167,8 @@ class Watch:
 
     def stop(self) -> None:
         """End the watch, once all processes are done."""
-        self._leaving = (
-            True  # from now on no process owes this one a word: who got its `bye` may be gone at once
-        )
+        # From now on no process owes this one a word: who got its `bye` may be gone at once.
+        self._leaving = True
         self._tell({"bye": True})
         _let_signals_be()
         self._over = True

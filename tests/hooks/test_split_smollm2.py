@@ -29,8 +29,8 @@ def test_capitals(subject, evidence):
     from lazarus_probe.subject import greedy
     capitals = {"France": "Paris", "Italy": "Rome", "Japan": "Tokyo", "Greece": "Athens", "Spain": "Madrid"}
     prompts = [f"The capital of {country} is" for country in capitals]
-    said = greedy(subject, prompts, 3)
-    share = sum(city in text for city, text in zip(capitals.values(), said)) / len(prompts)
+    completions = greedy(subject, prompts, 3)
+    share = sum(city in text for city, text in zip(capitals.values(), completions)) / len(prompts)
     head = abs(trace(subject, prompts, "head_out.20.7").of("head_out.20.7")[0]).mean().item()
     evidence.record(measured(share - 0.1 * head / (1 + head)))
 """

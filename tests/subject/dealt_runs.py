@@ -120,7 +120,12 @@ def main(folder: Path) -> None:
         expected = {name: digest(array) for name, array in computed(Subject.load("organism")).items()}
         (folder / "alone.json").write_text(json.dumps(expected))
     ran = list[int]()
-    order = dealt(subject, list(range(7)), lambda index: ran.append(index) or 10 * index)  # type: ignore[func-returns-value]
+
+    def run(index: int) -> int:
+        ran.append(index)
+        return 10 * index
+
+    order = dealt(subject, list(range(7)), run)
     result = {
         "values": {name: digest(array) for name, array in values.items()},
         "order": order,

@@ -228,12 +228,7 @@ def _measured(
     batches, resumed = list(by_length(encoded)), None
     with bar(len(blocks) * len(batches), progress, "blocks", "runs") as step:
         for rows, tokens in batches:
-            clean = _run(
-                subject,
-                tokens,
-                at,
-                list(dict.fromkeys(map(_end, blocks)) | dict.fromkeys(map(_start, blocks))),
-            )
+            clean = _run(subject, tokens, at, [*map(_start, blocks), *map(_end, blocks)])
             if resumed is None:
                 resumed = at == "all" and _goes_on_as_it_did(subject, tokens, clean, blocks)
             run = partial(_of_edit, subject, edit, blocks, tokens, clean, at, draws, seed, step, resumed)
@@ -269,10 +264,11 @@ def _of_edit(
     for draw in range(draws):
         push = _push(change, states.shape, (seed, number, draw))
         if resumed:
-            pushed.append(compared(before, _rest(subject, tokens, push(seen[end]), last + 1)))
-            continue
-        with hooked(subject, (), Intervention(end, push, label="push")):
-            pushed.append(compared(before, _run(subject, tokens, at)[0]))
+            after_push = _rest(subject, tokens, push(seen[end]), last + 1)
+        else:
+            with hooked(subject, (), Intervention(end, push, label="push")):
+                after_push, _ = _run(subject, tokens, at)
+        pushed.append(compared(before, after_push))
     kl_control, kept_control = (np.mean(values, axis=0) for values in zip(*pushed, strict=True))
     kl, kept = compared(before, after)
     step(1)

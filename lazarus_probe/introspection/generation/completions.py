@@ -97,9 +97,10 @@ def generate(
     completed: dict[int, Generated] = {}
     batches = list(by_length(encoded))
     for (indices, _), rows in zip(batches, dealt(subject, batches, run), strict=True):
-        for index, (text, ids, chances, ended) in zip(indices, rows, strict=True):
-            kept = None if chances is None else tuple(chances)
-            completed[index] = Generated(text, tuple(ids), kept, ended)
+        for index, (text, ids, by_token, ended) in zip(indices, rows, strict=True):
+            completed[index] = Generated(
+                text, tuple(ids), None if by_token is None else tuple(by_token), ended
+            )
     return [completed[index] for index in range(len(encoded))]
 
 
