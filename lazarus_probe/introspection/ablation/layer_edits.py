@@ -11,23 +11,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.anatomy.forward_pass import forward, log_softmax
-from lazarus_probe.hooks.captures import Captures
-from lazarus_probe.hooks.interventions import Intervention
-from lazarus_probe.hooks.replay import replay
-from lazarus_probe.hooks.sites import Site
-from lazarus_probe.hooks.trace import hooked
-from lazarus_probe.introspection.ablation.edited_blocks import (
-    LayerEdit,
-    blocks_edited,
-    blocks_to_edit,
-    named_edit,
+from lazarus_probe.anatomy.forward_pass import log_softmax
+from lazarus_probe.introspection.ablation.edited_blocks import LayerEdit, blocks_to_edit, named_edit
+from lazarus_probe.introspection.ablation.edited_runs import (
+    At,
+    UneditedRun,
+    block_end,
+    edited_logits,
+    pushed_logits,
+    share_kept,
+    unedited_runs,
 )
 from lazarus_probe.introspection.generation.damage import unrelated_prompts
 from lazarus_probe.spelling import one_of
@@ -36,15 +35,11 @@ from lazarus_probe.statistics.student import signed_estimate
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.control_models import built, control_models, faced
 from lazarus_probe.subject.dealt import dealt
-from lazarus_probe.subject.finite import require_finite
-from lazarus_probe.subject.last_position import last_logits
 from lazarus_probe.sweep.progress import bar
 from lazarus_probe.tables import Cell, Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
-
-At = Literal["all", "last"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,13 +220,11 @@ def _measured(
         name: np.empty((len(blocks), len(encoded)))
         for name in ("kl", "kl_control", "kept", "kept_control", "size")
     }
-    batches, resumed = list(by_length(encoded)), None
+    batches = list(by_length(encoded))
     with bar(len(blocks) * len(batches), progress, "blocks", "runs") as step:
-        for rows, tokens in batches:
-            clean = _run(subject, tokens, at, [*map(_start, blocks), *map(_end, blocks)])
-            if resumed is None:
-                resumed = at == "all" and _goes_on_as_it_did(subject, tokens, clean, blocks)
-            run = partial(_of_edit, subject, edit, blocks, tokens, clean, at, draws, seed, step, resumed)
+        for rows, clean in unedited_runs(subject, batches, blocks, at):
+            before = log_softmax(clean.logits.astype(mx.float32))
+            run = partial(_of_edit, subject, edit, blocks, clean, before, at, draws, seed, step)
             for number, of_edit in enumerate(dealt(subject, range(len(blocks)), run)):
                 for name, values in of_edit.items():
                     numbers[name][number, rows] = values
@@ -242,86 +235,33 @@ def _of_edit(
     subject: Subject,
     edit: LayerEdit,
     blocks: Sequence[Sequence[int]],
-    tokens: mx.array,
-    clean: tuple[mx.array, Captures],
+    clean: UneditedRun,
+    before: mx.array,
     at: At,
     draws: int,
     seed: int,
     step: Callable[[int], None],
-    resumed: bool,
     number: int,
 ) -> dict[str, NDArray[np.float64]]:
-    """The numbers (B,) of one edit, on prompts of equal length whose unedited run is known."""
-    before, seen = clean
-    start, end = _start(blocks[number]), _end(blocks[number])
-    first, last = blocks[number][0], blocks[number][-1]
-    with blocks_edited(subject, edit, blocks[number]) as left:
-        after = _rest(subject, tokens, seen[start], first) if resumed else _run(subject, tokens, at)[0]
-    states = seen[end].astype(mx.float32)
-    change = _norms(left[0].astype(mx.float32) - states)
-    size = np.median(np.array(change / mx.maximum(_norms(states), 1e-30)).reshape(len(tokens), -1), axis=1)
-    pushed = []
-    for draw in range(draws):
-        push = _push(change, states.shape, (seed, number, draw))
-        if resumed:
-            after_push = _rest(subject, tokens, push(seen[end]), last + 1)
-        else:
-            with hooked(subject, (), Intervention(end, push, label="push")):
-                after_push, _ = _run(subject, tokens, at)
-        pushed.append(compared(before, after_push))
+    """The numbers (B,) of one edit, on prompts of equal length whose log probabilities without it are known."""
+    logits, left = edited_logits(subject, edit, blocks[number], clean, at)
+    states = clean.seen[block_end(blocks[number])].astype(mx.float32)
+    change = _norms(left.astype(mx.float32) - states)
+    size = np.median(np.array(change / mx.maximum(_norms(states), 1e-30)).reshape(len(states), -1), axis=1)
+    kl, kept = _compared(before, logits)
+    pushes = (_push(change, states.shape, (seed, number, draw)) for draw in range(draws))
+    pushed = [_compared(before, pushed_logits(subject, push, blocks[number], clean, at)) for push in pushes]
     kl_control, kept_control = (np.mean(values, axis=0) for values in zip(*pushed, strict=True))
-    kl, kept = compared(before, after)
     step(1)
     return {"size": size, "kl": kl, "kept": kept, "kl_control": kl_control, "kept_control": kept_control}
 
 
-def _start(blocks: Sequence[int]) -> Site:
-    return Site("resid_pre", blocks[0])
-
-
-def _end(blocks: Sequence[int]) -> Site:
-    return Site("resid_post", blocks[-1])
-
-
-def _goes_on_as_it_did(
-    subject: Subject, tokens: mx.array, clean: tuple[mx.array, Captures], blocks: Sequence[Sequence[int]]
-) -> bool:
-    """Whether blocks run from states that are given compute what they do in a whole run, to the last bit.
-
-    Then the blocks below an edit are not run again: of edits in the middle that is half of the work.
-    """
-    before, seen = clean
-    ends = (
-        _rest(subject, tokens, seen[_start(blocks[0])], blocks[0][0]),
-        _rest(subject, tokens, seen[_end(blocks[-1])], blocks[-1][-1] + 1),
-    )
-    return all(mx.array_equal(before, after).item() for after in ends)
-
-
-def _rest(subject: Subject, tokens: mx.array, resid: mx.array, layer: int) -> mx.array:
-    """Log probabilities (B, L, V) of the next tokens, from the states (B, L, D) that enter a block."""
-    logits = require_finite(subject, tokens, replay(subject, resid, layer, tokens))
-    log_probs = log_softmax(logits.astype(mx.float32))
-    mx.eval(log_probs)
-    return log_probs
-
-
-def compared(before: mx.array, after: mx.array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(B,) divergence in nats and share of equal predictions, from log probabilities (B, L, V) before and after."""
+def _compared(before: mx.array, logits: mx.array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(B,) divergence in nats and share of equal predictions, of log probabilities (B, L, V) and logits after."""
+    after = log_softmax(logits.astype(mx.float32))
     kl = (mx.exp(before) * (before - after)).sum(axis=-1).mean(axis=1)
-    same = (before.argmax(axis=-1) == after.argmax(axis=-1)).astype(mx.float32).mean(axis=1)
     # Rounding puts the divergence of equal distributions a little below 0.
-    return np.maximum(np.array(kl, dtype=np.float64), 0.0), np.array(same, dtype=np.float64)
-
-
-def _run(subject: Subject, tokens: mx.array, at: At, sites: Sequence[Site] = ()) -> tuple[mx.array, Captures]:
-    """Log probabilities (B, L, V) of the next tokens, or of the last one's (B, 1, V), and what was captured."""
-    with hooked(subject, sites) as captured:
-        logits = last_logits(subject, tokens)[:, None] if at == "last" else forward(subject.model, tokens)
-        require_finite(subject, tokens, logits)
-    log_probs = log_softmax(logits.astype(mx.float32))
-    mx.eval(log_probs, *(captured[site] for site in captured))
-    return log_probs, captured
+    return np.maximum(np.array(kl, dtype=np.float64), 0.0), share_kept(before, after)
 
 
 def _norms(states: mx.array) -> mx.array:

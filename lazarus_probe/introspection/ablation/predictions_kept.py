@@ -15,9 +15,12 @@ from numpy.typing import NDArray
 
 from lazarus_probe.claims.as_needed import as_needed
 from lazarus_probe.introspection.ablation.edited_blocks import LayerEdit
-from lazarus_probe.introspection.ablation.layer_edits import LayerEdits, layer_edits
+from lazarus_probe.introspection.ablation.edited_runs import kept_after_edits
+from lazarus_probe.introspection.ablation.layer_edits import layer_edits
+from lazarus_probe.introspection.generation.damage import unrelated_prompts
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.rates import rate
+from lazarus_probe.subject.batches import encode_all
 from lazarus_probe.subject.control_models import ControlModel, ControlModels, built, faced
 
 if TYPE_CHECKING:
@@ -66,10 +69,10 @@ def predictions_kept(
     """
     blocks = middle_blocks(subject.num_layers)
 
-    def edited(model: Subject) -> LayerEdits:
-        return layer_edits(model, edit=edit, layers=blocks, draws=1, seed=seed)
-
-    own = edited(subject)
+    unrelated = unrelated_prompts()
+    own = layer_edits(
+        subject, unrelated.prompts, edit, layers=blocks, units=unrelated.units, draws=1, seed=seed
+    )
 
     def measure(reached: Mapping[str, Any], left_out: tuple[str, ...]) -> Measurement:
         return rate(
@@ -87,7 +90,10 @@ def predictions_kept(
         )
 
     def in_models(models: Sequence[ControlModel | Subject]) -> NDArray[np.float64]:
-        return np.stack([edited(built(model)).kept.mean(axis=0) for model in models])
+        # A control model's score is all that counts of it: no push, and no divergence over the vocabulary.
+        encoded = encode_all(subject, unrelated.prompts)
+        kept = (kept_after_edits(built(model), encoded, edit, own.blocks) for model in models)
+        return np.stack([of_model.mean(axis=0) for of_model in kept])
 
     costly = {kind: partial(in_models, models) for kind, models in faced(subject, untrained).items()}
     return as_needed(claim, measure, costly, {"random_push": own.kept_control.mean(axis=0)})

@@ -84,7 +84,7 @@ def test_deleted_blocks_hand_on_what_they_are_given(subject, naive, count):
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2", "mamba2", "deepseek_v3", "qwen3_moe"])
 def test_what_is_below_an_edit_is_not_run_again(name, holds, monkeypatch):
     """The numbers are those of whole runs to the last bit; a model that would go on otherwise is run whole."""
-    from lazarus_probe.introspection.ablation import layer_edits as module
+    from lazarus_probe.introspection.ablation import edited_runs as module
 
     subject = Subject.from_model(zoo.build(name), name=name)
     monkeypatch.setattr(module, "_goes_on_as_it_did", lambda *_: False)
