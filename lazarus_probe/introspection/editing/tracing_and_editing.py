@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from lazarus_probe.introspection.editing.edited_facts import Edits, key_directions, outcomes, value_changes
 from lazarus_probe.introspection.editing.fact_prompts import fact_prompts, unrelated_texts
-from lazarus_probe.introspection.patching.corrupted_runs import Cell, Restorer, corruptions
+from lazarus_probe.introspection.patching.corrupted_runs import corruptions
+from lazarus_probe.introspection.patching.fact_measures import shares_restored
 from lazarus_probe.introspection.patching.windows import windows_with
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.batches import Prompt
 from lazarus_probe.subject.spans import span
-from lazarus_probe.sweep.metrics import probability, reader
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -79,7 +79,10 @@ def tracing_tells_editing(
     spaced = np.unique(np.linspace(0, subject.num_layers - 2, LAYERS).round().astype(int)).tolist()
     layers = [layer for (layer,) in windows_with(subject, "neurons", spaced, 1)]
     windows = windows_with(subject, "mlp_out", layers, max(1, round(share * subject.num_layers)))
-    traced = traced_effects(subject, prompts, parts, answers, windows, seed)
+    encoded = [subject.encode(prompt) for prompt in prompts]
+    spans = [span(subject, prompt, part) for prompt, part in zip(prompts, parts, strict=True)]
+    corrupted = corruptions(subject, encoded, spans, "resample", 0.0, DRAWS, seed)
+    traced, _ = shares_restored(subject, encoded, spans, list(answers), "mlp_out", windows, corrupted)
     texts = unrelated_texts(seed) if texts is None else texts
     facts = [
         fact_prompts(subject, prompts, parts, answers, new, wordings=wordings, neighbours=())
@@ -110,37 +113,6 @@ def tracing_tells_editing(
             "edited": [float((gap > 0).mean()) for gap in success],
         },
     )
-
-
-def traced_effects(
-    subject: Subject,
-    prompts: Sequence[str],
-    parts: Sequence[str],
-    answers: Sequence[int],
-    windows: Sequence[tuple[int, ...]],
-    seed: int,
-) -> NDArray[np.float64]:
-    """(K, P) the share of an answer's lost probability that clean MLP outputs bring back at its subject's last token.
-
-    0 where nothing was lost.
-
-    Raises:
-        ValueError: as `corruptions`.
-    """
-    encoded = [subject.encode(prompt) for prompt in prompts]
-    spans = [span(subject, prompt, part) for prompt, part in zip(prompts, parts, strict=True)]
-    runs = corruptions(subject, encoded, spans, "resample", 0.0, DRAWS, seed)
-    read = reader(subject, [probability(list(answers))], len(encoded))
-    effects = []
-    for row, ids in enumerate(encoded):
-        restorer = Restorer(subject, ids, runs[row], "mlp_out", read, row)
-        values = restorer.values([Cell(window, (spans[row].last,)) for window in windows])
-        clean, corrupted, restored = (values[name][0] for name in ("clean", "corrupted", "restored"))
-        lost = float(clean - corrupted)
-        effects.append(
-            np.clip((restored - corrupted) / lost, 0, 1) if lost > 1e-6 else np.zeros(len(windows))
-        )
-    return np.stack(effects, axis=1)
 
 
 def beyond_layer(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,13 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.introspection.patching.attention_knockout import attention_knockout
-from lazarus_probe.introspection.patching.causal_tracing import CausalTrace, causal_trace
-from lazarus_probe.introspection.patching.corrupted_runs import Corruption, replaceable
+from lazarus_probe.introspection.patching.corrupted_runs import (
+    Cell,
+    Corrupted,
+    Corruption,
+    Restorer,
+    corruptions,
+    noise_size,
+    replaceable,
+)
+from lazarus_probe.introspection.patching.windows import windows_with
 from lazarus_probe.statistics.folds import halves_of_units
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.batches import Prompt, encode_all
 from lazarus_probe.subject.spans import Span
+from lazarus_probe.sweep.metrics import probability, reader
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -28,6 +37,8 @@ if TYPE_CHECKING:
 PROBABILITY = "probability"
 WINDOWS = 6  # of each analysis, evenly spaced
 DRAWS = 2  # corrupted runs of a prompt, each the control of the other
+NOISE = 3.0  # standard deviations of the parts' embeddings, as Meng et al. take
+LEAST_LOST = 1e-6  # of the answer's probability; less is rounding
 
 
 def windows_of(num_layers: int, share: float) -> tuple[list[int], int]:
@@ -122,32 +133,23 @@ def restored_by_mlp(
         seed: of halves, other prompts and intervals.
 
     Raises:
-        ValueError: as `causal_trace` and `halves_of_units`.
+        ValueError: as `corruptions`, `windows_with` and `halves_of_units`.
     """
     layers, window = windows_of(subject.num_layers, share)
-    encoded = encode_all(subject, prompts)
-    rows = replaceable(encoded, parts, DRAWS) if corruption == "resample" else range(len(encoded))
-    units = [units[row] for row in rows]
+    prompts = encode_all(subject, prompts)
+    rows = replaceable(prompts, parts, DRAWS) if corruption == "resample" else range(len(prompts))
+    encoded, spans = [prompts[row] for row in rows], [parts[row] for row in rows]
+    units, chosen = [units[row] for row in rows], [answers[row] for row in rows]
     choosing, testing = halves_of_units(units, np.random.default_rng(seed))
+    size = noise_size(subject, encoded, spans, NOISE) if corruption == "noise" else 0.0
+    corrupted = corruptions(subject, encoded, spans, corruption, size, DRAWS, seed)
     shares: dict[str, NDArray[Any]] = {}
     details = {}
     for kind in ("mlp_out", "attn_out"):
-        traced = causal_trace(
-            subject,
-            [encoded[row] for row in rows],
-            [parts[row] for row in rows],
-            [answers[row] for row in rows],
-            kind=kind,
-            corruption=corruption,
-            draws=DRAWS,
-            layers=layers,
-            window=window,
-            units=units,
-            seed=seed,
-        )
-        back, control = (_brought_back(traced, values) for values in (traced.restored, traced.control))
+        windows = windows_with(subject, kind, layers, window)
+        back, control = shares_restored(subject, encoded, spans, chosen, kind, windows, corrupted)
         best = int(back[:, choosing].mean(axis=1).argmax())
-        details[kind] = list(traced.windows[best])
+        details[kind] = list(windows[best])
         shares[kind], shares[f"{kind} of another run"] = back[best, testing], control[best, testing]
     return rate(
         "share of the lost probability brought back",
@@ -158,15 +160,33 @@ def restored_by_mlp(
         details={
             "layers": details["mlp_out"],
             "layers_of_attention": details["attn_out"],
-            "left_out": len(encoded) - len(rows),
+            "left_out": len(prompts) - len(rows),
         },
     )
 
 
-def _brought_back(traced: CausalTrace, values: Any) -> NDArray[np.float64]:
-    """(W, P) the share of what the corruption lost that is back, at the part's last token; 0 where nothing was lost."""
-    spot = traced.spots.index("last of the part" if "last of the part" in traced.spots else "part")
-    clean, corrupted = traced.clean[PROBABILITY], traced.corrupted[PROBABILITY]
-    lost = np.maximum(clean - corrupted, 0)
-    gained = values[PROBABILITY][:, spot] - corrupted
-    return np.clip(np.divide(gained, lost, out=np.zeros_like(gained), where=lost > 1e-6), 0, 1)
+def shares_restored(
+    subject: Subject,
+    encoded: Sequence[Sequence[int]],
+    parts: Sequence[Span],
+    answers: Sequence[int],
+    kind: str,
+    windows: Sequence[tuple[int, ...]],
+    corrupted: Sequence[Corrupted],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Twice (W, P) the share of the answer's lost probability that is back, 0 where nothing was lost.
+
+    With clean values at the part's last token in W windows of layers, and with those of another corrupted run. It is
+    what `causal_trace` says of that token, without its other spots and without the damage.
+    """
+    read = reader(subject, [probability(list(answers))], len(encoded))
+    shares = []
+    for row, ids in enumerate(encoded):
+        restorer = Restorer(subject, ids, corrupted[row], kind, read, row)
+        values = restorer.values([Cell(window, (parts[row].last,)) for window in windows])
+        clean, before = values["clean"][0], values["corrupted"][0]
+        gained = np.stack([values["restored"][0], values["control"][0]]) - before
+        lost = clean - before
+        shares.append(np.clip(gained / lost, 0, 1) if lost > LEAST_LOST else np.zeros_like(gained))
+    back, control = np.stack(shares, axis=-1)
+    return back, control

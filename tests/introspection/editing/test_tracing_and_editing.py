@@ -11,16 +11,13 @@ import pytest
 from lazarus_probe.claims.expectations import read_claims
 from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.introspection.editing.tracing_and_editing import (
-    DRAWS,
     beyond_layer,
     correlations,
-    traced_effects,
     tracing_tells_editing,
 )
-from lazarus_probe.introspection.patching.causal_tracing import causal_trace
 from lazarus_probe.organisms import planted
 from lazarus_probe.statistics.measurement import Measurement
-from lazarus_probe.subject import Subject, span
+from lazarus_probe.subject import Subject
 
 HOLDERS = (0, 1, 2, 3) * 2
 CLAIMS = Path(__file__).parents[3] / "hypotheses" / "facts" / "expectations"
@@ -65,22 +62,6 @@ def test_where_any_mlp_will_do_tracing_does_not_tell():
     layer_alone = next(control for control in measurement.controls if control.name == "layer_alone")
     assert layer_alone.score > 0.9
     assert measurement.score < 0.3
-
-
-def test_traced_effects_are_those_of_a_causal_trace():
-    """The share brought back is that of the trace with clean MLP outputs, at the part's last token."""
-    subject, (prompts, parts, old), measurement = measured(planted.stored(1, 4, layers=6))
-    effects = traced_effects(subject, prompts, parts, old, [(0,), (1, 2)], seed=3)
-    spans = [span(subject, prompt, part) for prompt, part in zip(prompts, parts, strict=True)]
-    traced = causal_trace(
-        subject, prompts, spans, old, kind="mlp_out", corruption="resample", draws=DRAWS, layers=[0], seed=3
-    )
-    restored = traced.restored["probability"][0, traced.spots.index("part")]
-    clean, corrupted = traced.clean["probability"], traced.corrupted["probability"]
-    lost = clean - corrupted
-    expected = np.where(lost > 1e-6, np.clip((restored - corrupted) / np.maximum(lost, 1e-6), 0, 1), 0)
-    np.testing.assert_allclose(effects[0], expected, atol=1e-5)
-    assert measurement.n == len(prompts)
 
 
 def test_correlations_are_those_of_numpy():

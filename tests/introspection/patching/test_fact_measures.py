@@ -8,9 +8,11 @@ import pytest
 from lazarus_probe.introspection.generation.continuation import before_answers
 from lazarus_probe.introspection.patching.attention_knockout import attention_knockout
 from lazarus_probe.introspection.patching.causal_tracing import causal_trace
+from lazarus_probe.introspection.patching.corrupted_runs import corruptions
 from lazarus_probe.introspection.patching.fact_measures import (
     read_by_attention,
     restored_by_mlp,
+    shares_restored,
     windows_of,
 )
 from lazarus_probe.introspection.patching.spanned_prompts import SpannedPrompt, encode_spans
@@ -77,6 +79,35 @@ def test_noise_is_another_corruption_of_the_same_measure(organism, capitals):
     assert (clean - corrupted)[testing].min() > 1e-6
     assert measurement.score == pytest.approx(share.mean(), abs=1e-6)
     assert measurement.details["left_out"] == 0
+
+
+@pytest.mark.parametrize("kind", ["mlp_out", "attn_out"])
+@pytest.mark.parametrize("corruption", ["resample", "noise"])
+def test_shares_restored_are_those_of_a_causal_trace(stored, kind, corruption):
+    """At the part's last token, with clean values and with another run's; 0 where the corruption lost nothing."""
+    subject, encoded = stored
+    traced = causal_trace(
+        subject,
+        encoded.ids,
+        encoded.spans,
+        encoded.answers,
+        kind=kind,
+        corruption=corruption,
+        draws=2,
+        seed=3,
+    )
+    corrupted = corruptions(subject, encoded.ids, encoded.spans, corruption, traced.noise, 2, 3)
+    shares = shares_restored(
+        subject, encoded.ids, encoded.spans, encoded.answers, kind, traced.windows, corrupted
+    )
+    spot = traced.spots.index("last of the part" if "last of the part" in traced.spots else "part")
+    clean, before = traced.clean["probability"], traced.corrupted["probability"]
+    lost = clean - before
+    for share, values in zip(shares, (traced.restored, traced.control), strict=True):
+        gained = values["probability"][:, spot] - before
+        expected = np.where(lost > 1e-6, np.clip(gained / np.where(lost > 1e-6, lost, 1), 0, 1), 0)
+        np.testing.assert_allclose(share, expected, atol=1e-4)
+    assert (lost > 1e-6).any()
 
 
 @pytest.mark.parametrize(
