@@ -11,7 +11,7 @@ from filelock import FileLock
 from lazarus_probe.experiments.classifier_emergence.arms import ARMS, TOGETHER, Run, equal_ranks, run_arms
 from lazarus_probe.experiments.classifier_emergence.material import SMOKE, Material
 from lazarus_probe.experiments.classifier_emergence.measures import arms_of, measure, parts_of
-from lazarus_probe.experiments.classifier_emergence.readings import answered
+from lazarus_probe.experiments.classifier_emergence.readings import share_answered
 from lazarus_probe.experiments.classifier_emergence.study import read_json, write_json
 from lazarus_probe.experiments.study_tasks import TASKS
 from lazarus_probe.introspection.probing.probe import probe
@@ -140,9 +140,10 @@ def measured(subject, evidence, trained_runs, first_run, once):
     shared = material(task)
     layer = claim.layer_for(subject.name, subject.num_layers)
     require(evidence, lambda: shared.tokens(subject))
-    share = once("share", subject, task, lambda: float(np.mean(answered(subject, shared))))
     needed = claim.parameters["answered"]
-    evidence.require(share >= needed, f"answers {share:.2f} of the held-out prompts; {needed:.2f} needed")
+    share, count = once(("share", needed), subject, task, lambda: share_answered(subject, shared, needed))
+    asked = f"{count} of the {len(shared.held_out)} held-out prompts"
+    evidence.require(share >= needed, f"answers {share:.2f} of {asked}; {needed:.2f} needed")
     for targets in {ARMS[arm].targets for arm in arms_of(claim)} - {()}:
         require(
             evidence, lambda of=targets: once(of, subject, task, lambda: equal_ranks(subject, of, shared))

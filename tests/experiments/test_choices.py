@@ -37,6 +37,15 @@ def test_an_untrained_model_chooses_no_better_than_chance(organism, material):
     assert readings.answered(organism.untrained(seed=2), material).mean() < 0.8
 
 
+def test_a_model_that_cannot_answer_is_asked_a_few_items(organism, material):
+    """Sixteen wrong answers settle it; a model that can is asked all, and its share is that of all."""
+    arithmetic = Material.of(TASKS["arithmetic"], replace(SMOKE, per_label=60, others=1))
+    share, asked = readings.share_answered(organism.untrained(seed=2), arithmetic, 0.5)
+    assert (share, asked) == (0, 16)
+    share, asked = readings.share_answered(organism, material, 0.8)
+    assert (share, asked) == (readings.answered(organism, material).mean(), len(material.held_out))
+
+
 @pytest.mark.parametrize(
     ("text", "right"),
     [

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.asking.ability import TRIAL, WRONG_STOP
 from lazarus_probe.asking.choice import choose
 from lazarus_probe.hooks import collect
 from lazarus_probe.introspection.lens.logit_lens import read_states
 from lazarus_probe.sites import resid_post
+from lazarus_probe.statistics.intervals import exact
 from lazarus_probe.statistics.probes.out_of_fold import out_of_fold_classification
 from lazarus_probe.statistics.threads import one_thread
 from lazarus_probe.subject.generate import greedy
@@ -92,20 +94,34 @@ def _prompts(material: Material) -> list[str]:
     return [item.prompt for item in material.held_out]
 
 
-def answered(subject: Subject, material: Material) -> Bools:
-    """(N,) whether the greedy answer to each held-out item is right.
+def share_answered(subject: Subject, material: Material, needed: float) -> tuple[float, int]:
+    """The share of held-out items that a model answers, and of how many.
+
+    That is all of them; or a few, evenly spaced, where their exact bound shows that the needed share is not reached
+    (`asking.ability`).
+    """
+    items = len(material.held_out)
+    trial = np.unique(np.linspace(0, items - 1, min(TRIAL, items)).round().astype(int)).tolist()
+    right = answered(subject, material, trial)
+    if exact(int(right.sum()), len(trial), 1 - 2 * WRONG_STOP).high >= needed:
+        right = answered(subject, material)
+    return float(right.mean()), len(right)
+
+
+def answered(subject: Subject, material: Material, rows: Sequence[int] | None = None) -> Bools:
+    """(N,) whether the greedy answer to each held-out item, or to some by their row, is right.
 
     Where the task has choices, it is whether the likelier of them is right (`asking.choice`): a model may well tell
     positive from negative reviews that goes on with something else.
     """
+    items = [material.held_out[row] for row in (range(len(material.held_out)) if rows is None else rows)]
+    prompts = [item.prompt for item in items]
     if material.task.choices:
-        chosen = choose(subject, _prompts(material), material.task.choices)
-        right = [item.response.strip() for item in material.held_out]
+        chosen = choose(subject, prompts, material.task.choices)
+        right = [item.response.strip() for item in items]
         return np.array([pick == answer for pick, answer in zip(chosen, right, strict=True)])
-    completions = _answers(subject, _prompts(material), material.task.max_tokens)
-    return np.array(
-        [material.task.is_right(*pair) for pair in zip(completions, material.held_out, strict=True)]
-    )
+    completions = _answers(subject, prompts, material.task.max_tokens)
+    return np.array([material.task.is_right(*pair) for pair in zip(completions, items, strict=True)])
 
 
 def others(subject: Subject, material: Material) -> Bools:
