@@ -18,21 +18,24 @@ def as_needed(
     costly: Mapping[str, Callable[[], Any]],
     controls: Controls | None = None,
 ) -> Measurement:
-    """A measurement with all controls that a claim declares, or without the costly ones where that settles it.
+    """A measurement with all controls that a claim declares, or with the first few of them where these settle it.
 
     Args:
         claim: what the measurement is judged by; None measures all controls.
         measure: makes the measurement of controls by name, and of the names of those that are left out.
-        costly: by name, what computes a control or a part; those that the claim does not declare are not computed.
+        costly: by name, what computes a control or a part, in the order in which they are computed: parts first, for a
+            part can refute what a control would confound. Those that the claim does not declare are not computed.
         controls: those that cost nothing more.
     """
-    at_hand = dict(controls or {})
-    if claim is not None:
-        wanted = {*claim.controls, *claim.parts}
-        declared = {name: compute for name, compute in costly.items() if name in wanted}
-        if declared or at_hand:  # else nothing is measured, and nobody says which controls are missing
-            costly = declared
-        measurement = measure(at_hand, tuple(costly))
-        if settled(claim, measurement):
-            return measurement
-    return measure(at_hand | {name: compute() for name, compute in costly.items()}, ())
+    measured = dict(controls or {})
+    if claim is None:
+        return measure(measured | {name: compute() for name, compute in costly.items()}, ())
+    declared = [name for name in costly if name in {*claim.controls, *claim.parts}]
+    if not declared and not measured:
+        declared = list(costly)  # else nothing is measured, and nobody says which controls are missing
+    measurement = measure(measured, tuple(declared))
+    while declared and not settled(claim, measurement):
+        name = declared.pop(0)
+        measured[name] = costly[name]()
+        measurement = measure(measured, tuple(declared))
+    return measurement

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -48,6 +50,28 @@ def test_all_else_is_measured(score, claim):
     measurement = measured(score, claim, lambda: np.zeros((3, 20)))
     assert [control.name for control in measurement.controls] == ["untrained"]
     assert not measurement.unmeasured
+
+
+@pytest.mark.parametrize(
+    ("reached", "computed"), [(0.9, ["untrained"]), (0.0, ["untrained", "new_blocks", "permuted_blocks"])]
+)
+def test_a_claim_confounded_by_one_control_takes_no_further_one(reached, computed):
+    """Controls come one after the other; the outcome is that of all of them."""
+    kinds = ("untrained", "new_blocks", "permuted_blocks")
+    claim, calls = CLAIM.model_copy(update={"controls": kinds}), []
+
+    def compute(kind):
+        calls.append(kind)
+        return np.full((3, 20), reached if kind == "untrained" else 0.0)
+
+    def measure(controls, left_out):
+        return rate("accuracy", np.full(20, 1.0), range(20), controls, unmeasured=left_out)
+
+    costly = {kind: partial(compute, kind) for kind in kinds}
+    one_by_one, all_at_once = as_needed(claim, measure, costly), as_needed(None, measure, costly)
+    assert judge(claim, one_by_one).outcome is judge(claim, all_at_once).outcome
+    assert calls[:-3] == computed
+    assert one_by_one.unmeasured == kinds[len(computed) :]
 
 
 def test_a_score_alone_takes_no_costly_control():
