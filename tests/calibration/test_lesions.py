@@ -49,7 +49,7 @@ def test_the_search_alone_tells_what_does_not_emerge(lesion):
 
 
 def with_and_without(lesion, draws: int) -> tuple[Rate, Rate]:
-    """How often the operation is credited to the first layer, by the controls of now, and by those of before."""
+    """How often the product is credited to the first layer, by the controls of now, and by those of before."""
     drawn = [decodability_of_embeddings(seed, lesion) for seed in range(draws)]
     kept, lost = (Rate(sum(draw.seen_by(*names).alarms for draw in drawn), draws) for names in (NOW, BEFORE))
     return kept, lost
@@ -65,11 +65,11 @@ def test_without_whole_embeddings_and_lesioned_models_layers_are_credited(compar
     kept, lost = (
         Rate(sum(each.alarms for each in both), len(LESIONS) * DRAWS) for both in zip(*rates, strict=True)
     )
-    compared("both lesions, operation: decodability", GUARD, kept, lost)
+    compared("both lesions, product: decodability", GUARD, kept, lost)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("lesion", LESIONS)
 def test_the_same_of_many(lesion, compared):
     """The same in 100 draws: each has all its control models to run."""
-    compared(f"{lesion}, operation: decodability", GUARD, *with_and_without(lesion, FEWER))
+    compared(f"{lesion}, product: decodability", GUARD, *with_and_without(lesion, FEWER))

@@ -124,10 +124,19 @@ def tests_of(result: EmbeddingResult) -> dict[str, tuple[Claim, Measurement]]:
 
 
 def judged(result: EmbeddingResult) -> dict[str, Verdict]:
-    """The verdict on every result, by its key: all of them are one family."""
-    from lazarus_probe.claims.judging import judge_together
+    """The verdict on every result, by its key: all of them are one family.
 
-    return judge_together(tests_of(result))
+    That an answer is not in the embeddings of a model which does not give it is no finding, and not judged.
+    """
+    from lazarus_probe.claims.judging import judge_together
+    from lazarus_probe.claims.verdict import Outcome, Verdict
+
+    tests = tests_of(result)
+    if not result.unanswered:
+        return judge_together(tests)
+    del tests["answer_not_in_embedding"]
+    excluded = Verdict(Outcome.NOT_APPLICABLE, result.unanswered)
+    return judge_together(tests) | {"answer_not_in_embedding": excluded}
 
 
 def text(result: EmbeddingResult, verdicts: Mapping[str, Verdict]) -> Iterator[str]:

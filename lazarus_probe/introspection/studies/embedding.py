@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.asking.ability import ability
+from lazarus_probe.asking.exams import question_exam
 from lazarus_probe.hooks import ActivationStore
 from lazarus_probe.introspection.geometry.similarity import similarity
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, by_phrasing
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 ALL = tuple(OPERATIONS)
+ANSWERED = (
+    0.5  # share of the questions that a model must answer, as for the hypothesis about the answer's absence
+)
 # By test, the key of its embedding in saved results, and that of a layer.
 KEYS = {
     "task": ("task_from_embedding", "task_after_L{}"),
@@ -70,6 +75,8 @@ class EmbeddingResult:
         num_lang_prompts: of the task test.
         seed: of prompts, folds, shuffles and intervals.
         left_out: by test that does not apply to the model, why.
+        unanswered: how few of the questions the model answers, where these are too few for its answers' absence to be a
+            finding: what a model gives nowhere is not in its embeddings either.
     """
 
     model: str
@@ -82,6 +89,7 @@ class EmbeddingResult:
     num_lang_prompts: int
     seed: int
     left_out: Mapping[str, str] = field(default_factory=dict)
+    unanswered: str = ""
 
     @property
     def answer_operation(self) -> str:
@@ -126,6 +134,7 @@ class EmbeddingResult:
             "groups": {key: measurement.groups for key, measurement in measurements.items()},
             "seed": self.seed,
             "left_out": dict(self.left_out),
+            "unanswered": self.unanswered,
         }
 
     @property
@@ -215,9 +224,10 @@ def embedding(
             )
 
         tests = {"task": run(task)}
-        tests["answer"], absent = _answers(
-            run, read_layers, answer_operation(operations), sizes.answers, seed
+        questions, families = answer_questions(
+            np.random.default_rng(seed), sizes.answers, answer_operation(operations)
         )
+        tests["answer"], absent = _answers(run, read_layers, questions, families)
         if len(operations) > 1:
             per_cell = max(1, sizes.per_cell * len(ALL) // len(operations))
             tests["operation"] = run(operation_types(np.random.default_rng(seed), per_cell, operations))
@@ -237,6 +247,7 @@ def embedding(
         int((task.labels == "language").sum()),
         seed,
         {} if no_operands is None else {"operand": no_operands},
+        _unanswered(subject, questions),
     )
 
 
@@ -289,14 +300,23 @@ def beyond_operands(fact: Fact) -> float:
     return (fact.a - mean) * (fact.b - mean)
 
 
+def _unanswered(subject: Subject, questions: Sequence[prompts.Question]) -> str:
+    """How few of the questions a model answers, in the form that it answers best; empty where they are enough."""
+    answers = ability(subject, question_exam(questions, at_once=True), ANSWERED)
+    what = f"the {questions[0].fact.operation} questions"
+    return "" if answers.reached else f"{answers.says(what)}; {ANSWERED:.2f} needed"
+
+
 def _answers(
-    run: Any, read_layers: Sequence[int], operation: str, count: int, seed: int
+    run: Any,
+    read_layers: Sequence[int],
+    questions: Sequence[prompts.Question],
+    families: NDArray[Any],
 ) -> tuple[dict[int, Measurement], Measurement]:
     """Whether the answer is readable: from the whole prompt's embeddings, and after layers where it is to begin.
 
     The control `operands` is the same probe on the two operands as numbers: a product is to a good part linear in them.
     """
-    questions, families = answer_questions(np.random.default_rng(seed), count, operation)
     texts = [question.text for question in questions]
     answers = np.array([float(question.fact.answer) for question in questions])
     operands = {"operands": np.array([[q.fact.a, q.fact.b] for q in questions], dtype=float)}
@@ -305,7 +325,7 @@ def _answers(
     sums = np.array([float(question.fact.a + question.fact.b) for question in questions])
     positive = run(replace(prompts_read, labels=sums), [EMBED], kind="regression")[EMBED]
     none = measurements[EMBED]
-    if operation == "multiply":
+    if questions[0].fact.operation == "multiply":
         beyond = np.array([beyond_operands(question.fact) for question in questions])
         none = run(replace(prompts_read, labels=beyond), [EMBED], kind="regression")[EMBED]
     if len(read_layers) > 1:

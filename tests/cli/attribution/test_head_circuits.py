@@ -33,7 +33,7 @@ def test_the_text_names_no_head_of_an_untrained_model(capsys):
     """The null: scores stand beside their controls, and what was not measured is said with the reason."""
     assert main([*COMMAND, *SHORT, "--top", "2"]) == 0
     text = capsys.readouterr().out
-    assert text.count("no head goes beyond the controls") == 4
+    assert text.count("no head goes beyond the controls") == 5
     assert text.count("rank correlation with attention in the model's own run") == 3
     assert "6 rows of 6 random tokens (seed 0), without context" in text
     assert "Keys of induction are composed with L" in text

@@ -109,7 +109,7 @@ def test_the_planted_layer_is_found(plant, labels, layer):
 def test_a_layer_that_was_published_is_tested_there(plant, labels):
     """A published layer is tested on all prompts: the right one is supported, a later one gains nothing."""
     subject = plant(1)
-    untrained, options = control_models(subject), {"threshold": 0.8, "margin": 0.1}
+    untrained, options = control_models(subject, count=10), {"threshold": 0.8, "margin": 0.1}
     right = emergence(subject, untrained, asked(labels), layer=1, **options)
     assert judge(CLAIM, right).outcome is Outcome.SUPPORTED
     assert (right.n, right.details["layer"], "found" in right.details) == (120, 1, False)
