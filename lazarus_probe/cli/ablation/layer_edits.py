@@ -14,7 +14,8 @@ from lazarus_probe.spelling import one_of
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.ablation.edited_blocks import LayerEdit
-    from lazarus_probe.introspection.ablation.layer_edits import At, LayerEdits
+    from lazarus_probe.introspection.ablation.edited_runs import At
+    from lazarus_probe.introspection.ablation.layer_edits import LayerEdits
 
 EDITS: tuple[LayerEdit, ...] = ("delete", "swap")
 POSITIONS: tuple[At, ...] = ("all", "last")
