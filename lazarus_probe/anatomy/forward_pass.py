@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # By how many columns a cache grows. In mlx-lm it is 256, for one long row; 270 rows of a few tokens then hold 3 GB of
-# nothing in a cache of SmolLM2, and a pass over them takes 1.9 times as long.
+# nothing in a cache of SmolLM2, and a pass over them takes a third longer (`tests/benchmarks/short_rows.py`).
 COLUMNS = 16
 
 
