@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,10 @@ from mlx.utils import tree_flatten, tree_map
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.one_run import Parallel
 from tests.tolerance import IN_A_BLOCK, rounding, sole_best
+
+# A background job of a shell begins with it ignored, and so would every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CHARACTERS = "abcdefghijklmnopqrstuvwxyzP0123456789 +=*\n."
 MERGES = [("P", "a"), ("Pa", "r"), ("Par", "i"), ("Pari", "s"), (" ", "Paris"), ("1", "2"), ("c", "a")]

@@ -47,8 +47,6 @@ def called(case: str, folder: Path) -> int:
     """The exit code of a command on a model split over the processes, in one of which something goes wrong."""
     from lazarus_probe.hooks import model_check
 
-    # Where tests are a background job of a shell, processes begin with it ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     if case == "loads":
         return _loaded(folder)
     whole = model_check.self_check

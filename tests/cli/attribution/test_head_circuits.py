@@ -37,7 +37,7 @@ def test_the_text_names_no_head_of_an_untrained_model(capsys):
     assert text.count("rank correlation with attention in the model's own run") == 3
     assert "6 rows of 6 random tokens (seed 0), without context" in text
     assert "Keys of induction are composed with L" in text
-    assert "successor: 4 sequences" in text
+    assert "Sequences: letters (26), numerals (20), number words (12)" in text
 
 
 @pytest.mark.parametrize(
