@@ -6,8 +6,8 @@ import pytest
 
 from tests.paths_crossed import PATHS, Counts, Step, counts, path_of
 
-# What each path has now. A longer one is a reason to look at it with `python tests/paths_crossed.py PATH`. Models in
-# several processes brought three files to each, answers in padded batches three more to a command that asks.
+# What each path has now. A longer one is a reason to look at it with `python tests/paths_crossed.py PATH`. Since
+# the first count measurements became several files, models run in several processes, and answers are batched padded.
 MOST = {
     "load": Counts(27, 43),
     "probe": Counts(62, 117),

@@ -159,6 +159,11 @@ def ability(
     return _Asking(subject, exams, needed, Completions() if store is None else store).result()
 
 
+def falls_short(right: int, count: int, needed: float, looks: int = 1) -> bool:
+    """Whether the exact one-sided bound of a share is below the needed one; all looks together err by `WRONG_STOP`."""
+    return exact(right, count, 1 - 2 * WRONG_STOP / looks).high < needed
+
+
 @dataclass(frozen=True, eq=False)
 class _Way:
     """A form, and the wording that is asked in it."""
@@ -270,8 +275,7 @@ class _Asking:
             missing = int((self.classes == name).sum()) - len(of_class)
             if not len(of_class) or not missing:
                 continue
-            bound = exact(int(of_class.sum()), len(of_class), 1 - 2 * WRONG_STOP / looks).high
-            if bound < self.needed:
+            if falls_short(int(of_class.sum()), len(of_class), self.needed, looks):
                 return True
         return False
 

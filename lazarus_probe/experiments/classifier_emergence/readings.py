@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.asking.ability import TRIAL, WRONG_STOP
+from lazarus_probe.asking.ability import TRIAL, falls_short
 from lazarus_probe.asking.choice import choose
 from lazarus_probe.hooks import collect
 from lazarus_probe.introspection.lens.logit_lens import read_states
 from lazarus_probe.sites import resid_post
-from lazarus_probe.statistics.intervals import exact
 from lazarus_probe.statistics.probes.out_of_fold import out_of_fold_classification
 from lazarus_probe.statistics.threads import one_thread
 from lazarus_probe.subject.generate import greedy
@@ -103,7 +102,7 @@ def share_answered(subject: Subject, material: Material, needed: float) -> tuple
     items = len(material.held_out)
     trial = np.unique(np.linspace(0, items - 1, min(TRIAL, items)).round().astype(int)).tolist()
     right = answered(subject, material, trial)
-    if exact(int(right.sum()), len(trial), 1 - 2 * WRONG_STOP).high >= needed:
+    if not falls_short(int(right.sum()), len(trial), needed):
         right = answered(subject, material)
     return float(right.mean()), len(right)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import mlx.core as mx
@@ -18,6 +19,7 @@ from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.ablation.edited_blocks import LayerEdit, blocks_edited
 from lazarus_probe.subject.batches import by_length
+from lazarus_probe.subject.dealt import dealt
 from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.last_position import last_logits
 
@@ -92,14 +94,21 @@ def kept_after_edits(
     encoded: Sequence[Sequence[int]],
     edit: LayerEdit,
     blocks: Sequence[Sequence[int]],
-    at: At = "all",
 ) -> NDArray[np.float64]:
     """(K, P) the share of positions of each prompt whose most probable token stays, by edit, and nothing else."""
     kept = np.empty((len(blocks), len(encoded)))
-    for rows, clean in unedited_runs(subject, list(by_length(encoded)), blocks, at):
-        for number, of_edit in enumerate(blocks):
-            kept[number, rows] = share_kept(clean.logits, edited_logits(subject, edit, of_edit, clean, at)[0])
+    for rows, clean in unedited_runs(subject, list(by_length(encoded)), blocks, "all"):
+        run = partial(_kept_after, subject, edit, clean)
+        for number, of_edit in enumerate(dealt(subject, blocks, run)):
+            kept[number, rows] = of_edit
     return kept
+
+
+def _kept_after(
+    subject: Subject, edit: LayerEdit, clean: UneditedRun, blocks: Sequence[int]
+) -> NDArray[np.float64]:
+    """(B,) the share kept after one edit."""
+    return share_kept(clean.logits, edited_logits(subject, edit, blocks, clean, "all")[0])
 
 
 def share_kept(before: mx.array, after: mx.array) -> NDArray[np.float64]:

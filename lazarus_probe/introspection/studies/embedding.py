@@ -38,9 +38,8 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 ALL = tuple(OPERATIONS)
-ANSWERED = (
-    0.5  # share of the questions that a model must answer, as for the hypothesis about the answer's absence
-)
+# Share of the questions that a model must answer, as for the hypothesis about the answer's absence.
+ANSWERED = 0.5
 # By test, the key of its embedding in saved results, and that of a layer.
 KEYS = {
     "task": ("task_from_embedding", "task_after_L{}"),

@@ -106,7 +106,7 @@ def test_shares_restored_are_those_of_a_causal_trace(stored, kind, corruption):
     for share, values in zip(shares, (traced.restored, traced.control), strict=True):
         gained = values["probability"][:, spot] - before
         expected = np.where(lost > 1e-6, np.clip(gained / np.where(lost > 1e-6, lost, 1), 0, 1), 0)
-        np.testing.assert_allclose(share, expected, atol=1e-4)
+        np.testing.assert_allclose(share, expected, atol=1e-5)
     assert (lost > 1e-6).any()
 
 
