@@ -40,5 +40,6 @@ def test_injected(subject, evidence, rng, phrasing, ability):
         evidence.claim.layer_for(subject.name, subject.num_layers),
         evidence.seed,
         max_tokens=answers.max_tokens,
+        known=evidence.known,
     )
     evidence.record(answers.noted(measurement))

@@ -53,6 +53,7 @@ def read(subject, models, store, evidence, ability, questions, **options):
         store=store,
         seed=evidence.seed,
         claim=evidence.settles,
+        known=evidence.known,
         **options,
     )
     return answers.noted(measurement)
@@ -118,5 +119,6 @@ def test_announces(subject, untrained_models, activations, evidence, rng, phrasi
             store=activations,
             seed=evidence.seed,
             claim=evidence.settles,
+            known=evidence.known,
         )
     )

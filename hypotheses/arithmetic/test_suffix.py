@@ -10,6 +10,7 @@ import pytest
 from lazarus_probe.asking.exams import question_exam
 from lazarus_probe.statistics.measurement import some_examples
 from lazarus_probe.statistics.rates import rate
+from lazarus_probe.statistics.sequential.until_known import rate_until_known
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks import language, prompts
 from lazarus_probe.tasks.arithmetic import answers_at_once, parse_number
@@ -38,24 +39,37 @@ def test_equals_sign(subject, untrained_models, evidence, rng, ability):
     ]
     beginnings = [" ".join(sentence.split()[:3]) for sentence in drawn]
     answers = require_sums(ability, evidence.claim.parameters["sums"], "compact", rng)
-    completions, score = numeric(subject, [f"{text} =" for text in beginnings])
-    controls = {
-        "no_suffix": numeric(subject, beginnings)[1],
-        "other_suffix": numeric(subject, [f"{text} :" for text in beginnings])[1],
-        "untrained": [
-            numeric(model.build(), [f"{text} =" for text in beginnings])[1] for model in untrained_models
-        ],
-    }
-    measurement = rate(
+    completions = {}
+
+    def numbers_after(model, rows, ending=""):
+        """The completions of some beginnings, and whether each begins with a number."""
+        return numeric(model, [f"{beginnings[row]}{ending}" for row in rows])
+
+    def measure(rows):
+        texts, score = numbers_after(subject, rows, " =")
+        completions.update(zip(rows.tolist(), texts, strict=True))
+        controls = {"no_suffix": "", "other_suffix": " :"}
+        return score, {name: numbers_after(subject, rows, ending)[1] for name, ending in controls.items()}
+
+    def untrained(rows):
+        return [numbers_after(model.build(), rows, " =")[1] for model in untrained_models]
+
+    def describe(rows):
+        texts, said = [f"{beginnings[row]} =" for row in rows], [completions[row] for row in rows.tolist()]
+        counted = [parse_number(text) is not None for text in said]
+        return {
+            "tokens": sum(len(subject.encode(text)) for text in texts),
+            "examples": some_examples(texts, ["a number"] * len(texts), said, counted),
+        }
+
+    measurement = rate_until_known(
         "rate of numbers",
-        score,
         beginnings,
-        controls,
+        measure,
+        evidence.known,
+        costly={"untrained": untrained},
+        describe=describe,
         seed=evidence.seed,
-        tokens=sum(len(subject.encode(f"{text} =")) for text in beginnings),
-        examples=some_examples(
-            [f"{text} =" for text in beginnings], ["a number"] * len(beginnings), completions, score > 0
-        ),
     )
     evidence.record(answers.noted(measurement))
 

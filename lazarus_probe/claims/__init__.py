@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from lazarus_probe.claims.claim import ClaimError
     from lazarus_probe.claims.expectations import read_claims
     from lazarus_probe.claims.verdict import Outcome, judge
-    from lazarus_probe.statistics.rates import rate_until_known
+    from lazarus_probe.statistics.sequential.until_known import rate_until_known
 
 __all__ = [
     "ClaimError",
@@ -24,7 +24,7 @@ _HOMES = {
     "ClaimError": "claims.claim",
     "Outcome": "claims.verdict",
     "judge": "claims.verdict",
-    "rate_until_known": "statistics.rates",
+    "rate_until_known": "statistics.sequential.until_known",
     "read_claims": "claims.expectations",
 }
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
 from lazarus_probe.claims.claim import Claim, ClaimError
 from lazarus_probe.claims.record import MeasurementRecord
-from lazarus_probe.claims.verdict import Outcome, Verdict, decide, judge
+from lazarus_probe.claims.verdict import Outcome, Verdict, claim_p, decide, judge, refutation_p, settled
 from lazarus_probe.plain import without_halves
 from lazarus_probe.statistics.measurement import Measurement
 
@@ -28,6 +29,8 @@ class Evidence:
         seed: derived from the claim's id and the run's seed; use it for every random choice.
         measurement: what `record` was given.
         pooled: whether several seeds are measured and pooled.
+        family_size: the cases of the claim's family, among all of which it must stand to be known.
+        anytime: whether prompts are run only until the claim is known (`--probe-anytime`).
 
     Example:
         >>> from pathlib import Path
@@ -46,6 +49,8 @@ class Evidence:
     measurement: Measurement | None = None
     requirements: list[str] = field(default_factory=list)
     pooled: bool = False
+    family_size: int = 1
+    anytime: bool = False
 
     @property
     def settles(self) -> Claim | None:
@@ -55,14 +60,30 @@ class Evidence:
         """
         return None if self.pooled else self.claim
 
+    @property
+    def known(self) -> Callable[[Measurement], bool] | None:
+        """`is_known` with `--probe-anytime`, for `rate_until_known`, which measures all prompts where this is None.
+
+        None as well where several seeds are pooled, or scores alone are wanted: both need all prompts.
+        """
+        return self.is_known if self.anytime and not self.pooled and not self.claim.scores_only else None
+
     def is_known(self, measurement: Measurement) -> bool:
         """Whether a measurement so far has a verdict that is not inconclusive, for `rate_until_known` to stop there.
+
+        A claim that is supported or refuted is also known to be so in its family, whatever its other cases come to: its
+        p is at most alpha over their number (Bonferroni), which is the most that Benjamini-Hochberg can ask of it.
 
         Raises:
             ClaimError: as `decide`.
         """
-        known = (Outcome.SUPPORTED, Outcome.REFUTED, Outcome.CONFOUNDED)
-        return decide(self.claim, measurement).outcome in known
+        if measurement.unmeasured and not settled(self.claim, measurement):
+            return False
+        outcome = decide(self.claim, measurement).outcome
+        if outcome is Outcome.CONFOUNDED:
+            return True
+        p = {Outcome.SUPPORTED: claim_p, Outcome.REFUTED: refutation_p}.get(outcome)
+        return p is not None and p(self.claim, measurement) <= self.claim.alpha / self.family_size
 
     def require(self, holds: bool, precondition: str) -> None:
         """State a precondition of the claim; where it fails, the claim is not applicable and the test ends.

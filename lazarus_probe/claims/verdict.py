@@ -80,6 +80,8 @@ def judge(claim: Claim, measurement: Measurement) -> Verdict:
     if measurement.unmeasured:
         why = "scores only" if claim.scores_only else "since that stands without them"
         more += f"; not run, {why}: {', '.join(measurement.unmeasured)}"
+    if measurement.groups < measurement.details.get("of_units", 0):  # of `rate_until_known`
+        more += f"; known after {measurement.groups} of {measurement.details['of_units']} units"
     if measurement.damage and measurement.groups >= claim.minimum_groups:
         more += f"; damage: {measurement.damage}"
     return replace(verdict, reason=verdict.reason + more)

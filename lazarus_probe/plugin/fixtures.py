@@ -224,6 +224,7 @@ def lora(subject: Subject) -> Callable[..., AbstractContextManager[Any]]:
 def evidence(request: pytest.FixtureRequest, subject: Subject) -> Evidence:
     """Where a claim's test hands in its measurement; needs the `claim` marker."""
     from lazarus_probe.claims.evidence import Evidence
+    from lazarus_probe.claims.expectations import family_of
     from lazarus_probe.claims.record import ModelRecord
     from lazarus_probe.plugin.baselines import baselines
 
@@ -233,6 +234,9 @@ def evidence(request: pytest.FixtureRequest, subject: Subject) -> Evidence:
     if request.config.getoption("probe_scores_only"):
         claim = claim.of_scores_only()
     evidence = Evidence(claim, seed, pooled=pooled)
+    if request.config.getoption("probe_anytime"):
+        evidence.anytime = True
+        evidence.family_size = sum(family_of(claim, request.node.path, subject.num_layers).values())
     model = ModelRecord(
         name=subject.name, fingerprint=subject.fingerprint, num_layers=subject.num_layers, dtype=subject.dtype
     )

@@ -84,6 +84,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="measure scores without the controls that other models are run for, many times faster, for "
         "versions of a model side by side (`lazarus report moved`); a claim that depends on them is inconclusive",
     )
+    group.addoption(
+        "--probe-anytime",
+        action="store_true",
+        help="run prompts only until a claim is supported, refuted or confounded, under intervals that hold at every "
+        "look; claims that use `evidence.known`",
+    )
     parser.addini(
         "probe_activations",
         "default of --probe-activations: a folder, relative to the rootdir",

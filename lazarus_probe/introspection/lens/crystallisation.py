@@ -7,9 +7,9 @@ with an earlier layer.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,7 @@ from lazarus_probe.introspection.lens.readings import Reading, Score, Target, re
 from lazarus_probe.introspection.lens.readings import read_tokens as read_tokens
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
 from lazarus_probe.statistics.rates import rate
+from lazarus_probe.statistics.sequential.until_known import Rows, rate_until_known
 from lazarus_probe.subject.batches import Prompt, encode_all
 from lazarus_probe.subject.control_models import ControlModel, ControlModels, faced
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 # At most so many layers make the curve of a report, evenly spaced: over a vocabulary a layer costs much to read.
 CURVE = 9
+T = TypeVar("T")
 
 
 def crystallisation(
@@ -48,6 +50,7 @@ def crystallisation(
     store: ActivationStore | None = None,
     seed: int = 0,
     claim: Claim | None = None,
+    known: Callable[[Measurement], bool] | None = None,
 ) -> Measurement:
     """How often, or with what probability, the lens after a layer predicts each prompt's target.
 
@@ -73,6 +76,8 @@ def crystallisation(
         seed: of the others and the intervals.
         claim: what the measurement is judged by; where its outcome is settled without the control models, they are not
             run, as in `probe`.
+        known: `evidence.known`; prompts are then read only until the claim is decided, as by `rate_until_known`, at the
+            claim's layers alone, without curves.
 
     Raises:
         ValueError: as `read_tokens` and `checked_models`, or every prompt has the same tokens.
@@ -80,31 +85,64 @@ def crystallisation(
     wrong = _others(targets, np.random.default_rng(seed)) if others is None else others
     store = ActivationStore() if store is None else store
     layer, before = _block(subject, layer), None if before is None else _block(subject, before)
-    read = sorted({*curve_layers(subject.num_layers), layer, *([] if before is None else [before])})
-    lens, other_lens = read_sets(subject, prompts, [targets, wrong], read, store=store)
-    reached = {"score": lens.reached(score, top), "other_target": other_lens.reached(score, top)}
-    controls = {"other_target": reached["other_target"][:, lens.at(layer)]}
-    controls |= {} if before is None else {"earlier_layer": reached["score"][:, lens.at(before)]}
+    at = sorted({layer} if before is None else {layer, before})
+    unit = f"top-{top} rate of the lens" if score == "rank" else "lens probability"
+    details = {"layer": layer, "earlier_layer": before, **_read(targets)}
+
+    def readings(rows: Rows, layers: Sequence[int]) -> list[Reading]:
+        sets = [_some(targets, rows), _some(wrong, rows)]
+        return read_sets(subject, _some(prompts, rows), sets, layers, store=store)
+
+    def scored(lens: Reading, other_lens: Reading) -> tuple[NDArray[np.float64], Mapping[str, ArrayLike]]:
+        reached = lens.reached(score, top)
+        controls = {"other_target": other_lens.reached(score, top)[:, lens.at(layer)]}
+        controls |= {} if before is None else {"earlier_layer": reached[:, lens.at(before)]}
+        return reached[:, lens.at(layer)], controls
+
+    def in_models(models: Sequence[ControlModel | Subject], rows: Rows) -> NDArray[np.float64]:
+        some = _some(prompts, rows), _some(targets, rows)
+        of_models = [read_tokens(model, *some, [layer], store=store) for model in models]
+        return np.stack([reading.reached(score, top)[:, 0] for reading in of_models])
+
+    costly = {kind: partial(in_models, models) for kind, models in faced(subject, untrained).items()}
+    if known is not None:
+        return rate_until_known(
+            unit,
+            units,
+            lambda rows: scored(*readings(rows, at)),
+            known,
+            costly=costly,
+            describe=lambda rows: _examples(
+                subject, _some(prompts, rows), _some(targets, rows), readings(rows, [layer])[0], layer
+            ),
+            seed=seed,
+            details=details,
+        )
+    rows = np.arange(len(prompts))
+    lens, other_lens = readings(rows, sorted({*curve_layers(subject.num_layers), *at}))
+    own, controls = scored(lens, other_lens)
+    curves = {"score": lens.reached(score, top), "other_target": other_lens.reached(score, top)}
 
     def measure(controls: Mapping[str, ArrayLike], left_out: tuple[str, ...]) -> Measurement:
         return rate(
-            f"top-{top} rate of the lens" if score == "rank" else "lens probability",
-            reached["score"][:, lens.at(layer)],
+            unit,
+            own,
             units,
             controls,
             seed=seed,
-            details={"layer": layer, "earlier_layer": before, **_read(targets)},
+            details=details,
             **_examples(subject, prompts, targets, lens, layer),
-            curves=tuple(layer_curve(name, values, lens.layers) for name, values in reached.items()),
+            curves=tuple(layer_curve(name, values, lens.layers) for name, values in curves.items()),
             unmeasured=left_out,
         )
 
-    def in_models(models: Sequence[ControlModel | Subject]) -> NDArray[np.float64]:
-        readings = [read_tokens(model, prompts, targets, [layer], store=store) for model in models]
-        return np.stack([reading.reached(score, top)[:, 0] for reading in readings])
+    return as_needed(
+        claim, measure, {name: partial(of_rows, rows) for name, of_rows in costly.items()}, controls
+    )
 
-    costly = {kind: partial(in_models, models) for kind, models in faced(subject, untrained).items()}
-    return as_needed(claim, measure, costly, controls)
+
+def _some(values: Sequence[T], rows: Rows) -> list[T]:
+    return [values[row] for row in rows]
 
 
 def not_yet(

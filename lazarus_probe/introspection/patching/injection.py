@@ -6,7 +6,7 @@ at the last position of each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -19,7 +19,7 @@ from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.introspection.generation.completions import greedy_completions
 from lazarus_probe.introspection.generation.damage import Unrelated, damage_of_patch
 from lazarus_probe.statistics.measurement import Measurement, some_examples
-from lazarus_probe.statistics.rates import rate
+from lazarus_probe.statistics.sequential.until_known import Rows, rate_until_known
 from lazarus_probe.subject.batches import by_length, encode_all
 from lazarus_probe.tasks.arithmetic import is_answer
 
@@ -72,6 +72,7 @@ def injection(
     seed: int = 0,
     unrelated: Unrelated | None = None,
     max_tokens: int = 4,
+    known: Callable[[Measurement], bool] | None = None,
 ) -> Measurement:
     """How often another question gets the answer of a source whose last state is patched in.
 
@@ -88,6 +89,7 @@ def injection(
         seed: of random states and the intervals.
         unrelated: prompts to measure the damage on; by default those of all language tasks.
         max_tokens: of a completion; a number that the limit cuts off is none.
+        known: `evidence.known`; questions are then asked only until the claim is decided, as by `rate_until_known`.
 
     Raises:
         ValueError: as `inject`.
@@ -99,30 +101,47 @@ def injection(
     order = rng.permutation(len(states))
     foreign = np.empty_like(states)
     foreign[order] = states[np.roll(order, 1)]
+    completions: dict[int, str] = {}
 
-    def patched(new: NDArray[Any], back: int = 1) -> tuple[list[str], NDArray[np.float64]]:
-        completions = inject(subject, prompts, new.astype(np.float32), site, back, max_tokens)
-        hits = [float(is_answer(text, answer)) for text, answer in zip(completions, answers, strict=True)]
-        return completions, np.array(hits)
+    def patched(new: NDArray[Any], rows: Rows, back: int = 1) -> list[str]:
+        texts = [prompts[row] for row in rows]
+        return inject(subject, texts, new[rows].astype(np.float32), site, back, max_tokens)
 
-    completions, score = patched(states)
-    return rate(
+    def right(texts: Sequence[str], rows: Rows) -> NDArray[np.float64]:
+        return np.array([float(is_answer(text, answers[row])) for text, row in zip(texts, rows, strict=True)])
+
+    def measure(rows: Rows) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float64]]]:
+        texts = patched(states, rows)
+        completions.update(zip(rows.tolist(), texts, strict=True))
+        return right(texts, rows), {
+            "random_state": right(patched(random, rows), rows),
+            "other_position": right(patched(states, rows, 2), rows),
+            "other_state": right(patched(foreign, rows), rows),
+        }
+
+    def describe(rows: Rows) -> dict[str, Any]:
+        after = [completions[row] for row in rows.tolist()]
+        return {
+            "tokens": sum(
+                len(ids)
+                for of in (sources, prompts)
+                for ids in encode_all(subject, [of[row] for row in rows])
+            ),
+            "examples": some_examples(
+                [f"{prompts[row]} (with {sources[row]})" for row in rows],
+                [f"{answers[row]:g}" for row in rows],
+                after,
+                right(after, rows) > 0,
+            ),
+        }
+
+    return rate_until_known(
         "rate of the answer put in",
-        score,
         units,
-        {
-            "random_state": patched(random)[1],
-            "other_position": patched(states, 2)[1],
-            "other_state": patched(foreign)[1],
-        },
+        measure,
+        known,
+        describe=describe,
         seed=seed,
         details={"layer": layer},
         damage=damage_of_patch(subject, states, site, unrelated=unrelated, seed=seed),
-        tokens=sum(map(len, encode_all(subject, [*sources, *prompts]))),
-        examples=some_examples(
-            [f"{prompt} (with {source})" for prompt, source in zip(prompts, sources, strict=True)],
-            [f"{answer:g}" for answer in answers],
-            completions,
-            score > 0,
-        ),
     )
