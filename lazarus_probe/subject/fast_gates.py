@@ -2,8 +2,8 @@
 
 `silu(gate) * up` of 1,536 x 1,536 values takes mlx longer than an MLP's largest product, and NumPy a third of that
 (`tests/benchmarks/gates.py`). Only numbers that are held to float32's rounding anyway are computed so: activations that
-are collected, answers that are generated, and circuits of edges. `trace`, edits, checks and training run the model's
-own code.
+are collected, answers that are generated, sweeps and circuits of edges. `trace`, edits, checks and training run the
+model's own code.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ VARIABLE = "LAZARUS_GATES"
 OWN = "model"  # what it is set to for the model's own code everywhere
 # Narrower gates take less time than waiting for them does, and small models keep their bits.
 NARROW = 1024
+# Calls of blocks whose MLPs nobody needs.
+_left_to_mlx = False
 
 
 @contextmanager
@@ -50,6 +52,17 @@ def fast_gates(subject: Subject, blocks: int | None = None) -> Iterator[None]:
             file.swiglu = swiglu
 
 
+@contextmanager
+def left_to_mlx() -> Iterator[None]:
+    """Within it gates are the model's own also under `fast_gates`: for a call whose MLPs mlx is not to compute."""
+    global _left_to_mlx
+    before, _left_to_mlx = _left_to_mlx, True
+    try:
+        yield
+    finally:
+        _left_to_mlx = before
+
+
 def is_fast() -> bool:
     """Whether gates may be computed by NumPy here."""
     return os.environ.get(VARIABLE) != OWN and mx.default_device().type == mx.DeviceType.cpu
@@ -67,7 +80,7 @@ def _with_swiglu(subject: Subject) -> list[Any]:
 def _falling_back(own: Any, is_needed: Callable[[], bool]) -> Any:
     def swiglu(gate: mx.array, up: mx.array) -> mx.array:
         wide = gate.dtype == up.dtype == mx.float32 and gate.shape[-1] >= NARROW
-        if is_needed() and wide:
+        if is_needed() and wide and not _left_to_mlx:
             return numpy_swiglu(gate, up)
         result: mx.array = own(gate, up)
         return result

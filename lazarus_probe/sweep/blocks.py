@@ -8,6 +8,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from lazarus_probe.subject.fast_gates import left_to_mlx
 from lazarus_probe.sweep.caches import Past
 from lazarus_probe.taps import argument, with_argument
 
@@ -67,7 +68,8 @@ class BlockCall:
         caches = [value for value in (*self.args, *self.kwargs.values()) if isinstance(value, Past)]
         if len(caches) != 1:
             raise ValueError(f"the last block is given {len(caches)} caches, not one")
-        self.run(resid)
+        with left_to_mlx():
+            self.run(resid)
         length, last = resid.shape[1], Last(caches[0])
         args = tuple(_last_of(value, length, last) for value in self.args)
         kwargs = {name: _last_of(value, length, last) for name, value in self.kwargs.items()}

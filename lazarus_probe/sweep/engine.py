@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.dealt import dealt, owner
+from lazarus_probe.subject.fast_gates import fast_gates
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep.batch import Bucket, compute
 from lazarus_probe.sweep.grid import Grid, Position, Positions, make_grid
@@ -96,7 +97,7 @@ def sweep(
     table = _table(plan, Path(resume) if resume is not None else None)
     cap = parse_bytes(memory)
     try:
-        with bar(plan.cells(), progress) as advance:
+        with bar(plan.cells(), progress) as advance, fast_gates(subject, subject.num_layers):
             buckets: Iterable[Bucket] = _buckets(plan, cap, table.done)
             if subject.group:
                 buckets = _left_of_dealt(plan, list(buckets), table, advance)

@@ -14,7 +14,7 @@ from lazarus_probe.introspection.circuits.pair_sets import pair_set
 from lazarus_probe.subject import Subject, fast_gates, greedy
 from lazarus_probe.subject.fast_gates import numpy_swiglu
 from lazarus_probe.subject.last_position import last_logits
-from lazarus_probe.sweep.metrics import logit_diff
+from lazarus_probe.sweep import Donors, Zero, answer, kl, logit_diff, route_of, sweep
 
 pytestmark = pytest.mark.skipif(not fast_gates.is_fast(), reason="on a GPU gates are the model's own")
 PROMPTS = ["7 * 8 = 5", "a cat", "12 + 5 = 1", "a dog"]
@@ -87,6 +87,28 @@ def test_circuits_are_those_of_the_models_own_code(wide, calls, monkeypatch):
     monkeypatch.setenv("LAZARUS_GATES", "model")
     np.testing.assert_allclose(circuit_values(pairs, kept), circuits, atol=1e-5)
     np.testing.assert_allclose(edge_effects(pairs, edges).values, alone.values, atol=1e-5)
+
+
+def test_sweeps_are_those_of_the_models_own_code(wide, calls, monkeypatch):
+    """Cells agree within rounding and generate the same answers, and no gate is computed that a cell does not need."""
+    assert route_of(wide).tail
+    calls.clear()
+    sweep(wide, PROMPTS[:1], ["resid_post.1"], sources={"zero": Zero()}, metrics=[kl()], positions="last")
+    assert len(calls) == wide.num_layers + 2  # the plain run, and the blocks after the edit
+    assert calls[-1][:2] == (1, 1)  # the last block at the last position alone
+    sites = ["resid_pre.0", "head_out.1.2", "mlp_out.2", "neurons.3", "resid_post.3"]
+    sources = {
+        "zero": Zero(),
+        "donor": Donors(["a dog = 5", "a cow", "34 + 7 = 9", "a cat"], equal_lengths=False),
+    }
+    arguments = {"sources": sources, "metrics": [kl(), answer(max_tokens=3)], "positions": [0, -1]}
+    fast = sweep(wide, PROMPTS, sites, **arguments)
+    monkeypatch.setenv("LAZARUS_GATES", "model")
+    count = len(calls)
+    own = sweep(wide, PROMPTS, sites, **arguments)
+    assert len(calls) == count
+    np.testing.assert_allclose(fast.values["kl"], own.values["kl"], atol=1e-5)
+    assert (fast.values["answer"] == own.values["answer"]).all()
 
 
 def test_answers_are_the_same(wide, calls, monkeypatch):
