@@ -41,6 +41,8 @@ WRITERS: Mapping[str, tuple[str, ...]] = {
         *("--probe-report", "out", "--probe-save", "kept", "test_claims.py"),
     ),
 }
+# Writers that read what a scene of another name does; one that has none reads nothing.
+READS = {"pytest --probe-save": "pytest -n 2 --probe-save"}
 
 
 @dataclass(frozen=True)
@@ -115,10 +117,11 @@ def small_disk(folder: Path, free: int) -> Iterator[bool]:
             subprocess.run(["umount", str(folder)], check=True)
 
 
-def prepared(folder: Path) -> Path:
-    """A folder with what every writer reads."""
+def prepared(folder: Path, writer: str) -> Path:
+    """A folder with what a writer reads."""
     folder.mkdir(parents=True, exist_ok=True)
-    for scene in SCENES.values():
+    scene = SCENES.get(READS.get(writer, writer))
+    if scene is not None:
         scene.prepare(folder)
     return folder
 
@@ -149,7 +152,7 @@ def full_disk(folder: Path) -> Problems:
     problems = Problems()
     for name, command in WRITERS.items():
         for free in (0, 2**14, 2**17):
-            run = prepared(folder / f"{name.replace(' ', '-')}-{free}")
+            run = prepared(folder / f"{name.replace(' ', '-')}-{free}", name)
             with small_disk(run / "out", free) as mounted:
                 if not mounted:
                     raise OSError("no file system can be mounted here")
@@ -166,7 +169,7 @@ def read_only(folder: Path) -> Problems:
     """A folder that an ordinary user may read and not write."""
     problems = Problems()
     for name, command in WRITERS.items():
-        run = prepared(folder / name.replace(" ", "-"))
+        run = prepared(folder / name.replace(" ", "-"), name)
         (run / "out").mkdir()
         for path in (run / "out", run):
             path.chmod(0o555)
@@ -202,7 +205,7 @@ def _all_work(
 ) -> Problems:
     problems = Problems()
     for name, command in WRITERS.items():
-        run = prepared(folder / name.replace(" ", "-"))
+        run = prepared(folder / name.replace(" ", "-"), name)
         problems += works(name, call(command, run, changes, open_files=open_files), where)
     return problems
 

@@ -45,11 +45,11 @@ def test_what_a_kill_lost_is_seen(tmp_path: Path):
 
 def test_a_full_disk_is_one_line(tmp_path: Path):
     """A command whose disk is full says so in a line, and leaves nothing half-written."""
-    run = prepared(tmp_path / "run")
+    name = "logit-lens -o"
+    run = prepared(tmp_path / "run", name)
     with small_disk(run / "out", 0) as mounted:
         if not mounted:
             pytest.skip("no file system can be mounted here")
-        name = "logit-lens -o"
         ended = call(WRITERS[name], run)
         assert not refused(name, ended, "the disk is full", errno.ENOSPC)
         assert [path.name for path in (run / "out").iterdir()] == ["filler"]
@@ -57,9 +57,9 @@ def test_a_full_disk_is_one_line(tmp_path: Path):
 
 def test_a_read_only_folder_is_one_line(tmp_path: Path):
     """A folder that cannot be written to is named before any work begins."""
-    run = prepared(tmp_path / "run")
-    (run / "out").mkdir(mode=0o555)
     name = "logit-lens -o"
+    run = prepared(tmp_path / "run", name)
+    (run / "out").mkdir(mode=0o555)
     ended = call(WRITERS[name], run, ordinary=True)
     assert not refused(name, ended, "the folder cannot be written to", errno.EACCES)
     assert "out/lens.json" in ended.words
@@ -68,7 +68,7 @@ def test_a_read_only_folder_is_one_line(tmp_path: Path):
 @pytest.mark.slow
 def test_hard_names_and_bare_environments_work(tmp_path: Path):
     """Brackets, quotes and 200 characters in a path, no HOME, no TMPDIR, ASCII and 64 files: all at once."""
-    run = prepared(tmp_path / ("[a] 'b', " + "x" * 190))
-    gone = {"HOME": None, "TMPDIR": str(tmp_path / "gone"), "LC_ALL": "C", "PYTHONUTF8": "0"}
     name = "logit-lens -o"
+    run = prepared(tmp_path / ("[a] 'b', " + "x" * 190), name)
+    gone = {"HOME": None, "TMPDIR": str(tmp_path / "gone"), "LC_ALL": "C", "PYTHONUTF8": "0"}
     assert not works(name, call(WRITERS[name], run, gone, open_files=64), "everything is odd")

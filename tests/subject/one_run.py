@@ -46,7 +46,11 @@ def mishap(case: str) -> None:
 def called(case: str, folder: Path) -> int:
     """The exit code of a command on a model split over the processes, in one of which something goes wrong."""
     from lazarus_probe.hooks import model_check
+    from lazarus_probe.subject import watch
 
+    watch.GRACE = (
+        4.0  # seconds, half of what a stuck thread has elsewhere: nothing else happens in the meantime
+    )
     if case == "loads":
         return _loaded(folder)
     whole = model_check.self_check
