@@ -213,7 +213,7 @@ def embedding(
     no_operands = why_no_operands(subject, answer_operation(operations))
     probed = 2 + (len(operations) > 1) + (no_operands is None)
     beyond = answer_operation(operations) == "multiply"
-    with bar(len(read_layers) * probed + 2 + beyond, progress) as step:
+    with bar(len(read_layers) * probed + 3 + beyond, progress) as step:
 
         def run(
             labelled: ProbeDataset, where: Sequence[int] = read_layers, **options: Any
@@ -235,6 +235,8 @@ def embedding(
             tests["operand"] = run(read, kind="regression")
         alike = _alike(subject, untrained, task, store, seed)
         step(1)
+        unanswered = _unanswered(subject, questions)
+        step(1)
     return EmbeddingResult(
         subject.name,
         tuple(read_layers[1:]),
@@ -246,7 +248,7 @@ def embedding(
         int((task.labels == "language").sum()),
         seed,
         {} if no_operands is None else {"operand": no_operands},
-        _unanswered(subject, questions),
+        unanswered,
     )
 
 
