@@ -8,7 +8,7 @@ import pytest
 
 from lazarus_probe.asking.exams import in_form, question_exam
 from lazarus_probe.introspection.generation.continuation import with_answers
-from lazarus_probe.introspection.lens.crystallisation import crystallisation, not_yet
+from lazarus_probe.introspection.lens.lens_emergence import lens_emergence, not_yet
 from lazarus_probe.subject.relative_depth import layer_at
 from lazarus_probe.subject.spellings import spellings
 from lazarus_probe.tasks import prompts
@@ -44,7 +44,7 @@ def read(subject, models, store, evidence, ability, questions, **options):
     answers, questions = answered(ability, questions)
     layer = evidence.claim.layer_for(subject.name, subject.num_layers)
     families = [q.family for q in questions]
-    measurement = crystallisation(
+    measurement = lens_emergence(
         subject,
         models,
         *targets(subject, questions),
@@ -108,7 +108,7 @@ def test_announces(subject, untrained_models, activations, evidence, rng, phrasi
     wanted = [words[q.fact.operation] for q in questions]
     texts, families = [q.text for q in questions], [q.family for q in questions]
     evidence.record(
-        crystallisation(
+        lens_emergence(
             subject,
             untrained_models,
             texts,

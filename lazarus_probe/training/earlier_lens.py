@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.claims.as_needed import as_needed
 from lazarus_probe.hooks.replay import replay
-from lazarus_probe.introspection.lens.crystallisation import layer_curve
+from lazarus_probe.introspection.lens.lens_emergence import layer_curve
 from lazarus_probe.introspection.lens.logit_lens import LOGITS_PER_BATCH
 from lazarus_probe.introspection.lens.tuned_lens import TunedLens, check_readable, residuals
 from lazarus_probe.statistics.measurement import Measurement

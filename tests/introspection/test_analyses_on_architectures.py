@@ -16,7 +16,7 @@ from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.ablation.effects import Task, layers_ablation_effect, max_ablation_effect
 from lazarus_probe.introspection.generation.completions import greedy_completions
-from lazarus_probe.introspection.lens.crystallisation import crystallisation, read_tokens
+from lazarus_probe.introspection.lens.lens_emergence import lens_emergence, read_tokens
 from lazarus_probe.introspection.patching.injection import inject, injection
 from lazarus_probe.introspection.steering.steer import Behaviour, steering
 from lazarus_probe.introspection.vocabulary.positive_controls import word_read
@@ -65,7 +65,7 @@ def test_the_lens_ends_in_what_is_said(model):
     for token, text in zip(found.top_tokens[:, -1].tolist(), said, strict=True):
         assert token in model.eos_token_ids or model.decode([token]).strip() == text.strip()
     targets = [[token] for token in range(3, 3 + len(PROMPTS))]
-    measured = crystallisation(model, control_models(model), PROMPTS, targets, PROMPTS, 1, before=0)
+    measured = lens_emergence(model, control_models(model), PROMPTS, targets, PROMPTS, 1, before=0)
     assert len(measured.curves) == 2
     kinds = ["other_target", "earlier_layer", "untrained", "new_blocks", "permuted_blocks"]
     assert [control.name for control in measured.controls] == kinds

@@ -92,7 +92,7 @@ def patch(
         from lazarus_probe.introspection.patching.rates import patch_rates
 
         rates = patch_rates(subject, answered_pairs, chosen, at, **settings)
-        verdict = _verdict(None if rates.doubt else rates.confirmed)
+        verdict = _verdict(None if rates.caveat else rates.confirmed)
         supported = verdict is not None and verdict.outcome == "supported"
         text = rates_text(rates, verdict)
         data = rates.as_data() | {"critical_layer": rates.chosen if supported else None}

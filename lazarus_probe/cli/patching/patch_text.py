@@ -93,8 +93,8 @@ def _effect(result: PatchResult, layer: LayerPatch) -> list[str]:
     if layer.effect != "full_transfer":
         name = EFFECT_NAMES[layer.effect]
         return [f"Effect: {name.upper()}", f"  That is: {dict(MEANINGS)[name]}"]
-    if result.doubt:
-        return ["Effect: Full transfer", f"  It shows little: {result.doubt}"]
+    if result.caveat:
+        return ["Effect: Full transfer", f"  It shows little: {result.caveat}"]
     return ["Effect: TRANSFER SUCCESS", "  Computation from source replaced target computation"]
 
 
@@ -133,8 +133,8 @@ def _limits(result: PatchResult, verdict: Verdict | None, note: bool = True) -> 
     lines.append(
         "n = 1 pair: it shows what can happen, not how often; --pairs FILE gives rates with intervals."
     )
-    if note and result.doubt and result.full_transfer_layer is None:
-        lines.append(f"Note: {result.doubt}.")
+    if note and result.caveat and result.full_transfer_layer is None:
+        lines.append(f"Note: {result.caveat}.")
     return lines
 
 
@@ -143,7 +143,7 @@ def sweep_text(result: PatchResult, verdict: Verdict | None) -> str:
     pair, table = result.pair.pair, result.table
     lines = _table(result, table)
     effects = {texts[2].casefold() for texts in table.texts}
-    critical = f"none ({result.doubt or 'no full transfer'})"
+    critical = f"none ({result.caveat or 'no full transfer'})"
     if result.critical_layer is not None:
         own = "" if result.pair.answers_given else ", of what the model itself says"
         critical = f"{result.critical_layer} (first full transfer{own})"
@@ -188,13 +188,13 @@ def rates_text(rates: PatchRates, verdict: Verdict | None) -> str:
 
 
 def _conclusion(rates: PatchRates, verdict: Verdict | None) -> list[str]:
-    if rates.doubt:
+    if rates.caveat:
         first = (
             f"first full transfer of half the pairs: layer {rates.chosen}; "
             if rates.chosen is not None
             else ""
         )
-        return [f"Critical layer: none ({first}{rates.doubt})"]
+        return [f"Critical layer: none ({first}{rates.caveat})"]
     if rates.chosen is None or verdict is None or rates.confirmed is None:
         return [
             "Critical layer: none (on one half of the pairs no layer below the last transfers as many as is claimed)"

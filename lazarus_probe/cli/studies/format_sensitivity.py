@@ -79,7 +79,7 @@ def verdict_of(result: FormatSensitivity) -> tuple[bool, str]:
     """Whether a model is sensitive to the space, as the claim `format-sensitivity` declares it; and why or why not."""
     measured = result.measurement()
     if measured is None:
-        return False, str(result.lack())
+        return False, str(result.why_untestable())
     from lazarus_probe.claims.judging import judge_declared
     from lazarus_probe.claims.verdict import Outcome
 

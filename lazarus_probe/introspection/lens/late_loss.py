@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lazarus_probe.introspection.generation.continuation import with_answers
-from lazarus_probe.introspection.lens.crystallisation import layer_curve
+from lazarus_probe.introspection.lens.lens_emergence import layer_curve
 from lazarus_probe.introspection.lens.readings import read_tokens
 from lazarus_probe.statistics.clustered import paired_interval
 from lazarus_probe.statistics.controls import paired_control

@@ -35,7 +35,7 @@ CURVE = 9
 T = TypeVar("T")
 
 
-def crystallisation(
+def lens_emergence(
     subject: Subject,
     untrained: ControlModels,
     prompts: Sequence[Prompt],
@@ -158,7 +158,7 @@ def not_yet(
 ) -> Measurement:
     """The same rate for a claim that the lens does not predict the token yet; `last_layer` is the positive control.
 
-    Arguments are those of `crystallisation`; the curve is of at most nine layers, evenly spaced, and the one claimed.
+    Arguments are those of `lens_emergence`; the curve is of at most nine layers, evenly spaced, and the one claimed.
     """
     layer, last = _block(subject, layer), subject.num_layers - 1
     read = sorted({*curve_layers(subject.num_layers), layer, last})

@@ -112,7 +112,7 @@ class PatchResult:
     @property
     def critical_layer(self) -> int | None:
         """The first layer with full transfer, if it is interpretable: see `doubt`."""
-        return None if self.doubt else self.full_transfer_layer
+        return None if self.caveat else self.full_transfer_layer
 
     def measurement(self) -> Measurement | None:
         """The transfer at the critical layer, compared with unrelated donors; None without such a layer."""
@@ -126,7 +126,7 @@ class PatchResult:
         return Measurement(1.0, own.low, own.high, 1, 1, UNIT, (gain,), details={"layer": layer})
 
     @property
-    def doubt(self) -> str:
+    def caveat(self) -> str:
         """Why a full transfer here would not be evidence; empty if it would be."""
         pair, first = self.pair.pair, self.full_transfer_layer
         if pair.source_answer == pair.target_answer:
@@ -176,7 +176,7 @@ class PatchResult:
             "source_output": self.pair.source_completion,
             "answers_given": self.pair.answers_given,
             "certainty": {"source": self.pair.source_certainty, "target": self.pair.target_certainty},
-            "doubt": self.doubt,
+            "doubt": self.caveat,
             "controls": {"random_donor": self.donors, "random_position": self.other_positions},
         }
 
@@ -193,7 +193,7 @@ class PatchResult:
             Column("Foreign", width=13),
             Column("Elsewhere"),
         )
-        first, doubt = self.results[0], self.doubt
+        first, caveat = self.results[0], self.caveat
         before = first.logit_diff_before, first.probability_before
         rows: list[Sequence[object]] = [
             ("before", one_line(first.original_output, 16), "", *before, "", "", "")
@@ -201,7 +201,7 @@ class PatchResult:
         for result in self.results:
             name = EFFECT_NAMES[result.effect]
             # In capitals only where it is evidence.
-            name = "Effect fades" if result.fades else name.capitalize() if doubt else name
+            name = "Effect fades" if result.fades else name.capitalize() if caveat else name
             donor, position = result.random_donor, result.random_position
             rows.append(
                 (

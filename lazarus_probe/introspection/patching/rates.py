@@ -77,7 +77,7 @@ class PatchRates:
     other_positions: tuple[int, ...]
 
     @property
-    def doubt(self) -> str:
+    def caveat(self) -> str:
         """Why full transfers here would not be evidence; empty if they would be."""
         if not all(pair.answers_given for pair in self.pairs):
             return OWN_ANSWERS
@@ -102,7 +102,7 @@ class PatchRates:
             "groups": len({pair.group for pair in self.pairs}),
             "layers": [self._layer(row) for row in range(len(self.layers))],
             "chosen_layer": self.chosen,
-            "doubt": self.doubt,
+            "doubt": self.caveat,
             "confirmed": None if self.confirmed is None else self.confirmed.as_dict(),
             "damage_not_measured": self.damage_not_measured,
             "pairs": [self._pair(i) for i in range(len(self.pairs))],

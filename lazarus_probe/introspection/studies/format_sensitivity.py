@@ -100,7 +100,7 @@ class FormatSensitivity:
     layers: tuple[LayerFormats, ...]
     seed: int
 
-    def lack(self) -> str | None:
+    def why_untestable(self) -> str | None:
         """Why nothing can be measured; None where it can."""
         if len(self.prompts) < 2:
             return "one prompt cannot show it; give at least 5"
@@ -111,8 +111,8 @@ class FormatSensitivity:
         return None
 
     def measurement(self) -> Measurement | None:
-        """The share of prompts whose answer the space changes, and that of a leading space; None if `lack`."""
-        if self.lack() is not None:
+        """The share of prompts whose answer the space changes, and that of a leading space, if it is testable."""
+        if self.why_untestable() is not None:
             return None
         changed = np.array([prompt.changed for prompt in self.prompts], dtype=np.float64)
         return rate(
@@ -163,7 +163,7 @@ class FormatSensitivity:
                 "known_answers": scored,
                 "mean_kl": float(np.mean([prompt.kl for prompt in self.prompts])),
                 "control_mean_kl": float(np.mean([prompt.control_kl for prompt in self.prompts])),
-                "missing": self.lack(),
+                "missing": self.why_untestable(),
             },
         }
 

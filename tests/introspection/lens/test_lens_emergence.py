@@ -11,8 +11,8 @@ from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.hooks.replay import replay
 from lazarus_probe.hooks.trace import trace
 from lazarus_probe.introspection.generation.continuation import before_answers
-from lazarus_probe.introspection.lens.crystallisation import (
-    crystallisation,
+from lazarus_probe.introspection.lens.lens_emergence import (
+    lens_emergence,
     not_yet,
     read_tokens,
 )
@@ -61,13 +61,13 @@ def test_rates_are_counted_by_hand(organism, asked):
     """The score and the earlier layer are plain means of the reading, and one curve goes through the score."""
     texts, tokens, families = parts(organism, asked)
     untrained, last = control_models(organism), organism.num_layers - 1
-    found = crystallisation(organism, untrained, texts, tokens, families, last, before=1, top=3)
+    found = lens_emergence(organism, untrained, texts, tokens, families, last, before=1, top=3)
     rank = read_tokens(organism, texts, tokens).rank
     assert found.score == pytest.approx((rank[:, last] < 3).mean())
     earlier = next(control for control in found.controls if control.name == "earlier_layer")
     assert earlier.score == pytest.approx((rank[:, 1] < 3).mean())
     assert found.curves[0].y[last] == pytest.approx(found.score)
-    plain = crystallisation(organism, untrained, texts, tokens, families, last)
+    plain = lens_emergence(organism, untrained, texts, tokens, families, last)
     assert judge(CLAIM, plain).outcome is Outcome.SUPPORTED
 
 
@@ -76,14 +76,14 @@ def test_no_control_model_is_run_where_the_claim_is_settled(organism, asked, mon
     texts, tokens, families = parts(organism, asked)
     untrained, last = control_models(organism), organism.num_layers - 1
     arguments = (organism, untrained, texts, tokens, families)
-    assert crystallisation(*arguments, last, claim=CLAIM) == crystallisation(*arguments, last)
-    whole = crystallisation(*arguments, 0)
+    assert lens_emergence(*arguments, last, claim=CLAIM) == lens_emergence(*arguments, last)
+    whole = lens_emergence(*arguments, 0)
 
     def refuse(*_):
         raise AssertionError("a control model was built")
 
     monkeypatch.setattr("lazarus_probe.subject.control_models.ControlModel.build", refuse)
-    short = crystallisation(*arguments, 0, claim=CLAIM)
+    short = lens_emergence(*arguments, 0, claim=CLAIM)
     assert short.unmeasured == ("untrained", *LESIONS)
     assert (short.score, short.low, short.high) == (whole.score, whole.low, whole.high)
     assert judge(CLAIM, short).outcome is judge(CLAIM, whole).outcome is Outcome.REFUTED
@@ -92,7 +92,7 @@ def test_no_control_model_is_run_where_the_claim_is_settled(organism, asked, mon
 def test_control_models_are_read_one_by_one(organism, asked):
     """What untrained and lesioned models come to is the mean of the plain lens on each; a gain holds for one more."""
     texts, tokens, families = parts(organism, asked[:24])
-    found = crystallisation(
+    found = lens_emergence(
         organism, control_models(organism), texts, tokens, families, 3, score="probability"
     )
     for kind in ("untrained", "new_blocks", "permuted_blocks"):
@@ -111,7 +111,7 @@ def test_a_model_that_learnt_nothing_says_nothing(organism, asked, kind, score):
     """In an untrained model, or one whose embeddings alone are trained, no layer says the answer."""
     texts, tokens, families = parts(organism, asked[:24])
     subject = ControlModel(organism, kind, 5).build()
-    found = crystallisation(subject, control_models(subject), texts, tokens, families, 7, score=score)
+    found = lens_emergence(subject, control_models(subject), texts, tokens, families, 7, score=score)
     assert judge(CLAIM, found).outcome is Outcome.REFUTED
 
 
@@ -124,7 +124,7 @@ def test_a_constant_answer_is_no_finding(organism):
     both = [[common], [common, 5]]
     tokens = [both[i % 2] for i in range(len(texts))]
     others = [both[1 - i % 2] for i in range(len(texts))]
-    found = crystallisation(organism, control_models(organism), texts, tokens, texts, 7, others=others)
+    found = lens_emergence(organism, control_models(organism), texts, tokens, texts, 7, others=others)
     assert found.controls[0].gain == pytest.approx(0)
 
 
@@ -142,4 +142,4 @@ def test_an_absence_has_the_last_layer_beside_it(organism, asked):
 def test_what_cannot_be_compared_is_refused(organism):
     """Prompts that all have one answer are refused."""
     with pytest.raises(ValueError, match="every prompt has the same tokens"):
-        crystallisation(organism, control_models(organism), ["1+1=", "2+0="], [[3], [3]], ["a", "b"], 0)
+        lens_emergence(organism, control_models(organism), ["1+1=", "2+0="], [[3], [3]], ["a", "b"], 0)

@@ -8,7 +8,7 @@ import pytest
 
 from lazarus_probe.hooks import ActivationStore, replay, trace
 from lazarus_probe.introspection.generation.continuation import with_answers
-from lazarus_probe.introspection.lens.crystallisation import crystallisation, curve_layers, not_yet
+from lazarus_probe.introspection.lens.lens_emergence import curve_layers, lens_emergence, not_yet
 from lazarus_probe.introspection.lens.readings import read_sets, read_tokens
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.control_models import control_models
@@ -116,7 +116,7 @@ def test_claims_read_all_tokens(digits):
     asked = [(f"{a}*{b}=", str(a * b)) for a in range(2, 6) for b in range(6, 10)]
     contexts, answers = with_answers(digits, *zip(*asked, strict=True))
     targets, units = [[answer] for answer in answers], [text for text, _ in asked]
-    measured = crystallisation(digits, control_models(digits), contexts, targets, units, 2, top=3, before=0)
+    measured = lens_emergence(digits, control_models(digits), contexts, targets, units, 2, top=3, before=0)
     ranks = [naive(digits, *pair, 2)[1] for pair in zip(contexts, answers, strict=True)]
     assert measured.score == pytest.approx(np.mean([rank < 3 for rank in ranks]))
     assert measured.details["tokens_read"] == {"fewest": 1, "most": 2}
@@ -124,7 +124,7 @@ def test_claims_read_all_tokens(digits):
     assert measured.examples[0].said == digits.decode(first)
     absent = not_yet(digits, contexts, targets, units, -2, top=3)
     assert absent.score == pytest.approx(measured.score)
-    chance = crystallisation(digits, control_models(digits), contexts, targets, units, 2, score="probability")
+    chance = lens_emergence(digits, control_models(digits), contexts, targets, units, 2, score="probability")
     expected = [naive(digits, *pair, 2)[0] for pair in zip(contexts, answers, strict=True)]
     assert chance.score == pytest.approx(np.mean(expected), rel=1e-3)
 

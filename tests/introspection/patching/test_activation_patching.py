@@ -151,7 +151,7 @@ def test_organism_carries_the_product_over(organism: Subject):
     result = patch_prompts(organism, pair, [2, 5], max_tokens=4, donors=4)
     assert [each.effect for each in result.results] == ["full_transfer"] * 2
     assert result.critical_layer == 2
-    assert not result.doubt
+    assert not result.caveat
     after = result.results[0]
     assert after.logit_diff is not None
     assert after.logit_diff_before is not None
@@ -169,12 +169,12 @@ def test_what_is_so_by_construction_is_no_finding(organism: Subject):
     settings: dict[str, Any] = {"max_tokens": 2, "donors": 2}
     last = patch_prompts(organism, pair, [7], **settings)
     assert last.results[0].effect == "full_transfer"
-    assert "layer 7 is the last" in last.doubt
-    assert "the model runs the source" in patch_prompts(organism, pair, [3], "all", **settings).doubt
+    assert "layer 7 is the last" in last.caveat
+    assert "the model runs the source" in patch_prompts(organism, pair, [3], "all", **settings).caveat
     equal = answered(organism, [PromptPair("2*2=", "2+2=")], 4)[0]
     found = patch_prompts(organism, equal, [3], **settings)
     assert found.results[0].effect == "no_effect"
-    assert "source and target have one answer, 4" in found.doubt
+    assert "source and target have one answer, 4" in found.caveat
 
 
 def test_without_expected_answers_the_models_own_are_compared(organism: Subject):
@@ -185,11 +185,11 @@ def test_without_expected_answers_the_models_own_are_compared(organism: Subject)
     assert own.source_certainty == pytest.approx(np.exp(logits.max() - np.logaddexp.reduce(logits)), rel=1e-4)
     found = patch_prompts(organism, own, [3, 4], max_tokens=2, donors=2)
     assert [result.effect for result in found.results] == ["full_transfer"] * 2
-    assert (found.doubt, found.critical_layer) == ("", 3)
+    assert (found.caveat, found.critical_layer) == ("", 3)
     measured = found.measurement()
     assert measured is not None
     assert measured.n == 1
-    assert "layer 7 is the last" in patch_prompts(organism, own, [7], max_tokens=2, donors=2).doubt
+    assert "layer 7 is the last" in patch_prompts(organism, own, [7], max_tokens=2, donors=2).caveat
 
 
 def test_what_a_model_hardly_prefers_is_no_answer_of_its_own(organism: Subject):
@@ -199,7 +199,7 @@ def test_what_a_model_hardly_prefers_is_no_answer_of_its_own(organism: Subject):
         own = answered(model, [PromptPair("The capital of France is", "In Germany the")], 4)[0]
         assert max(own.source_certainty or 1, own.target_certainty or 1) < LEAST_CERTAIN
         found = patch_prompts(model, own, range(8), max_tokens=2, donors=2)
-        assert "that is no answer: give the expected ones" in found.doubt
+        assert "that is no answer: give the expected ones" in found.caveat
         assert found.critical_layer is None
 
 
@@ -293,10 +293,10 @@ def test_pairs_that_the_model_does_not_answer_are_left_out(organism: Subject):
     found = patch_rates(organism, mixed, [1], max_tokens=3)
     assert (len(found.pairs), len(found.left_out)) == (3, 2)
     assert found.chosen is None  # too few to choose on one half
-    assert found.doubt == ""
+    assert found.caveat == ""
     everywhere = patch_rates(organism, mixed, [1], "all", max_tokens=3)
     assert (everywhere.effects == "full_transfer").all()
-    assert "the model runs the source" in everywhere.doubt
+    assert "the model runs the source" in everywhere.caveat
 
 
 def test_other_positions_can_do_something(grouped: Subject):
