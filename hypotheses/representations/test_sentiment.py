@@ -28,6 +28,18 @@ def test_sentiment(subject, untrained_models, evidence, rng):
     claim = evidence.claim
     drawn = plain_reviews(rng, claim.parameters["per_class"])
     prompts, labels = [review.prompt for review in drawn], [review.response.strip() for review in drawn]
+
+    def check(details):
+        """What the claim presupposes of the model, before others are run."""
+        right, needed = details["right"], claim.parameters["answered"]
+        evidence.require(right >= needed, f"chooses right in {right:.2f} of the reviews; {needed:.2f} needed")
+        before, after = details["probe"], details["probe_erased"]
+        evidence.require(before["low"] > 0.5, f"a probe reads no sentiment there ({before['accuracy']:.2f})")
+        evidence.require(
+            after["low"] <= 0.5,
+            f"a probe still reads the sentiment where it was erased ({after['accuracy']:.2f})",
+        )
+
     try:
         spelled = spelled_after(
             subject, [*prompts, *prompts], [*labels, *(SIDES[label == SIDES[0]] for label in labels)]
@@ -44,15 +56,8 @@ def test_sentiment(subject, untrained_models, evidence, rng):
             unrelated=unrelated_prompts({"sentiment"}),
             seed=evidence.seed,
             claim=evidence.settles,
+            check=check,
         )
     except (UnsupportedArchitecture, ValueError) as error:
         evidence.require(False, str(error))
-    right, needed = measurement.details["right"], claim.parameters["answered"]
-    evidence.require(right >= needed, f"chooses right in {right:.2f} of the reviews; {needed:.2f} needed")
-    before, after = measurement.details["probe"], measurement.details["probe_erased"]
-    evidence.require(before["low"] > 0.5, f"a probe reads no sentiment there ({before['accuracy']:.2f})")
-    evidence.require(
-        after["low"] <= 0.5,
-        f"a probe still reads the sentiment where it was erased ({after['accuracy']:.2f})",
-    )
     evidence.record(measurement)

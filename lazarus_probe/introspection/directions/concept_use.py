@@ -37,6 +37,7 @@ def concept_used(
     unrelated: Unrelated | None = None,
     seed: int = 0,
     claim: Claim | None = None,
+    check: Callable[[Mapping[str, Any]], None] = lambda _: None,
 ) -> Measurement:
     """The share of the logit gap that right choices lose where a concept is erased after a layer.
 
@@ -55,6 +56,7 @@ def concept_used(
         unrelated: prompts of other tasks, for the damage.
         seed: of halves, random directions, shuffled labels and intervals.
         claim: what the measurement is judged by.
+        check: given the measurement's details before any other model is run, to end there what does not apply.
 
     Raises:
         ValueError: as `erase_concept` and `checked_models`, or no right choice.
@@ -67,6 +69,15 @@ def concept_used(
     if not right.any():
         raise ValueError(f"{subject.name} makes no right choice, so none can be lost")
 
+    details = {
+        "layer": layer,
+        "right": float(right.mean()),
+        "right_erased": float((result.erased[0] > 0).mean()),
+        "probe": result.before[0].as_data(),
+        "probe_erased": result.after[0].as_data(),
+    }
+    check(details)
+
     def lost(gaps: Floats) -> Floats:
         return result.share_lost(gaps)[..., right]
 
@@ -77,13 +88,7 @@ def concept_used(
             [unit for unit, counts in zip(result.units, right, strict=True) if counts],
             controls,
             seed=seed,
-            details={
-                "layer": layer,
-                "right": float(right.mean()),
-                "right_erased": float((result.erased[0] > 0).mean()),
-                "probe": result.before[0].as_data(),
-                "probe_erased": result.after[0].as_data(),
-            },
+            details=details,
             damage=result.damage,
             unmeasured=left_out,
         )

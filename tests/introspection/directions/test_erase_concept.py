@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lazarus_probe.claims.evidence import NotApplicable
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.directions.concept_erasure import fit_eraser, whitening
@@ -135,6 +136,23 @@ def test_control_models_lose_no_choice_of_the_planted_one():
     assert measurement.score > 0.95
     assert max(scores.values()) < 0.6
     assert measurement.details["right"] == 1
+
+
+def test_no_control_model_is_run_for_what_does_not_apply(monkeypatch):
+    """The subject's own numbers are checked first, and what ends there has built no other model."""
+    subject, given = choices(planted.distractor(PLANTED), count=40)
+    prompts, labels, answers, others = given
+    models = control_models(subject, count=3)
+
+    def refuse(*_):
+        raise AssertionError("a control model was built")
+
+    def check(details):
+        raise NotApplicable(f"chooses right in {details['right']:.2f}")
+
+    monkeypatch.setattr("lazarus_probe.subject.control_models.ControlModel.build", refuse)
+    with pytest.raises(NotApplicable, match=r"chooses right in 1\.00"):
+        concept_used(subject, models, prompts, labels, answers, others, prompts, PLANTED, check=check)
 
 
 def test_what_cannot_be_erased_is_refused_by_name(grouped):
