@@ -17,7 +17,7 @@ from lazarus_probe.hooks.interventions import patch
 from lazarus_probe.hooks.model_sites import kinds_at
 from lazarus_probe.hooks.replay import replay, require_free_tail
 from lazarus_probe.hooks.sites import Site
-from lazarus_probe.hooks.trace import hooked, trace
+from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.attribution.frozen_norm import final_norm, frozen_norm, relative_error
 from lazarus_probe.subject.batches import by_length, encode_all
 from lazarus_probe.subject.finite import require_finite
@@ -32,6 +32,7 @@ Ints = NDArray[np.intp]
 SHARE, FEWEST = 0.004, 2  # of the neurons; six of the 1,536 of a model of 576 dimensions
 NEAREST = 20  # neurons of nearly one norm
 AT_ONCE = 64  # rows of logits
+ADDED = 1e-3  # relative, of what halved activations add: rounding of the stream, which is longer
 TOLERANCE = (
     1e-2  # of the largest logit, between the model's logits and those through the norm as a linear map
 )
@@ -82,43 +83,70 @@ class LastBlock:
             raise UnsupportedArchitecture(f"block {last} of {subject.name} has no neurons of one MLP")
         self.subject, self.site, self.end = subject, Site("neurons", last), Site("resid_post", last)
         self.encoded = [list(ids) for ids in encode_all(subject, prompts)]
-        run = trace(subject, self.encoded, self.site, positions="last")
-        self.activations = np.array(run[self.site][:, 0].astype(mx.float32))
-        plain, ends = self._ran(self.activations)
+        plain, self.ends, self.activations = self._ran()
         self.entropies = entropy(plain)
         self.norm = final_norm(subject, mx.array(self.encoded[0])[None])
-        frozen = frozen_norm(self.norm, ends, getattr(mx, subject.dtype), TOLERANCE)
+        frozen = frozen_norm(self.norm, self.ends, getattr(mx, subject.dtype), TOLERANCE)
         if frozen is None:
             raise UnsupportedArchitecture(
                 f"the final norm of {subject.name} is no linear map with its scale held"
             )
         self.frozen = frozen
-        if relative_error(self._unembedded(frozen.of(ends) + frozen.bias), plain) > TOLERANCE:
+        if relative_error(self._unembedded(frozen.of(self.ends) + frozen.bias), plain) > TOLERANCE:
             raise UnsupportedArchitecture(
                 f"logits of {subject.name} are not those of its last residual alone"
             )
         down = np.array(plain_weight(subject.anatomy.part("down_proj", last)).astype(mx.float32))
-        self.neurons = self._written(down.astype(np.float64))
+        self.down: Floats = down.astype(np.float64)
+        self.neurons = self._written()
+        self.adds = self._adds()
 
     def moved(self, neurons: Ints) -> tuple[Floats, Floats]:
         """(P,) how far the entropy moves without some neurons: with the norm as it is, and with its scale held."""
         values = self.activations.copy()
         values[:, neurons] = values[:, neurons].mean(axis=0)
-        logits, ends = self._ran(values)
+        if self.adds:
+            ends = self.ends + (values - self.activations) @ self.down.T
+            logits = self._read(ends)
+        else:
+            logits, ends, _ = self._ran(values)
         held = self._unembedded(self.frozen.of(ends) + self.frozen.bias)
         return np.abs(entropy(logits) - self.entropies), np.abs(entropy(held) - self.entropies)
 
-    def _ran(self, values: NDArray[Any]) -> tuple[Floats, Floats]:
-        """Logits (P, V) and the last stream (P, D) at the last token, with activations `values` (P, F)."""
-        runs = []
-        for rows, tokens in by_length(self.encoded):
-            edit = patch(self.site, mx.array(values[rows])[:, None], "last")
-            with hooked(self.subject, [self.end], [edit], "last") as captured:
-                logits = require_finite(self.subject, tokens, last_logits(self.subject, tokens))
-            runs.append((rows, logits.astype(mx.float32), captured[self.end][:, 0].astype(mx.float32)))
-        order = np.argsort(np.concatenate([rows for rows, *_ in runs]))
-        stacked = [np.concatenate([np.array(run[part], dtype=np.float64) for run in runs]) for part in (1, 2)]
-        return stacked[0][order], stacked[1][order]
+    def _adds(self) -> bool:
+        """Whether what the neurons write is added to the last stream as it is, tried on the first prompt.
+
+        Then no prompt is run again for other activations. Some blocks norm what their MLP returns.
+        """
+        values = self.activations[:1] / 2
+        (_, ends, _), added = self._ran(values), (values - self.activations[:1]) @ self.down.T
+        return relative_error(ends - self.ends[:1], added) <= ADDED
+
+    def _ran(self, values: NDArray[Any] | None = None) -> tuple[Floats, Floats, NDArray[np.float32]]:
+        """At the last token of P prompts logits (P, V), the last stream (P, D) and the activations (P, F).
+
+        With `values` (P, F) the activations of as many prompts, the first ones, are those.
+        """
+        runs: list[tuple[list[int], list[NDArray[Any]]]] = []
+        encoded = self.encoded if values is None else self.encoded[: len(values)]
+        for rows, tokens in by_length(encoded):
+            edits = () if values is None else [patch(self.site, mx.array(values[rows])[:, None], "last")]
+            with hooked(self.subject, [self.site, self.end], edits, "last") as captured:
+                own = require_finite(self.subject, tokens, last_logits(self.subject, tokens))
+            arrays = [own, captured[self.end][:, 0], captured[self.site][:, 0]]
+            runs.append((rows, [np.array(array.astype(mx.float32)) for array in arrays]))
+        order = np.argsort(np.concatenate([rows for rows, _ in runs]))
+        logits, ends, activations = (
+            np.concatenate([run[part] for _, run in runs])[order] for part in range(3)
+        )
+        return logits.astype(np.float64), ends.astype(np.float64), activations
+
+    def _read(self, ends: Floats) -> Floats:
+        """Logits (N, V) of last streams (N, D)."""
+        rows = mx.array(ends.astype(np.float32)).astype(getattr(mx, self.subject.dtype))[:, None]
+        parts = (rows[start : start + AT_ONCE] for start in range(0, len(ends), AT_ONCE))
+        logits = [np.array(replay(self.subject, part)[:, 0].astype(mx.float32)) for part in parts]
+        return np.concatenate(logits).astype(np.float64)
 
     def _unembedded(self, normed: Floats) -> Floats:
         """Logits (N, V) of rows (N, D) in place of what the final norm returns."""
@@ -129,8 +157,9 @@ class LastBlock:
                 logits.append(np.array(replay(self.subject, mx.ones_like(rows))[:, 0].astype(mx.float32)))
         return np.concatenate(logits).astype(np.float64)
 
-    def _written(self, down: Floats) -> LastNeurons:
+    def _written(self) -> LastNeurons:
         """Norms of the columns of the down projection (D, F), and spreads of the logits of a unit of each."""
+        down = self.down
         norms = np.linalg.norm(down, axis=0)
         units = np.divide(down, norms, out=np.zeros_like(down), where=norms > 0).T
         factors = self.frozen.weight.mean(axis=0)  # the scale is one for all, and does not count

@@ -13,6 +13,7 @@ from lazarus_probe.introspection.attribution.last_neurons import LastBlock, entr
 from lazarus_probe.organisms import planted
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.control_models import control_models
+from tests.architectures.report import subject_of
 
 CLAIM = declared_claims()["entropy-neurons-act-through-norm"]
 PROMPTS = [f"{a} * {b}" for a, b in np.random.default_rng(0).choice(planted.NUMBERS, size=(20, 2)).tolist()]
@@ -73,6 +74,19 @@ def test_moves_are_those_of_numpy(subject, naive):
         ]
         assert live[number] == pytest.approx(abs(entropies[1] - entropies[0]), abs=1e-4)
         assert held[number] == pytest.approx(abs(entropies[2] - entropies[0]), abs=1e-4)
+
+
+@pytest.mark.parametrize(("name", "adds"), [("llama", True), ("gemma2", False)])
+def test_what_neurons_write_is_added_where_the_block_adds_it(name, adds):
+    """Moves are those of whole runs with other activations, also in a block that norms what its MLP returns."""
+    subject = subject_of(name)
+    run = LastBlock(subject, [[2, 5, 9, 11, 7], [2, 6, 8], [2, 9, 3, 4, 1]])
+    assert run.adds is adds
+    neurons = np.array([1, 3])
+    moves = run.moved(neurons)
+    run.adds = False
+    for move, of_whole_runs in zip(moves, run.moved(neurons), strict=True):
+        np.testing.assert_allclose(move, of_whole_runs, atol=1e-5)
 
 
 def test_shares_lie_between_minus_one_and_one():
