@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.claims.as_needed import as_needed
-from lazarus_probe.introspection.attribution.ov_scores import CircuitKind, ov_scores
+from lazarus_probe.introspection.attribution.ov_scores import CircuitKind, OvReader, read_once
 from lazarus_probe.statistics.folds import random_half
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.rates import rate
-from lazarus_probe.subject.control_models import ControlModel, ControlModels, built, faced
+from lazarus_probe.subject.control_models import ControlModel, ControlModels, faced
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.claim import Claim
@@ -40,6 +40,7 @@ def best_circuit(
     rows: Sequence[Sequence[int]],
     kind: CircuitKind,
     *,
+    read: OvReader | None = None,
     seed: int = 0,
     claim: Claim | None = None,
 ) -> Measurement:
@@ -56,6 +57,7 @@ def best_circuit(
         untrained: at least three untrained models of its architecture.
         rows: token ids of at least 4 rows, or of ordered sequences, which are the units.
         kind: of head.
+        read: scores of all heads on the same rows, as `read_once` shares them between claims.
         seed: of the halves and of the interval.
         claim: what the measurement is judged by.
 
@@ -66,7 +68,8 @@ def best_circuit(
     if len(rows) < FEWEST:
         raise ValueError(f"{len(rows)} rows; give at least {FEWEST}, half of them to choose a head on")
     first = random_half(len(rows), np.random.default_rng(seed))
-    own, other, heads = cross_fitted(*ov_scores(subject, {kind: rows})[kind], first)
+    read = read_once({kind: rows}, {}) if read is None else read
+    own, other, heads = cross_fitted(*read(subject)[kind], first)
 
     def measure(controls: Mapping[str, Any], left_out: tuple[str, ...]) -> Measurement:
         return rate(
@@ -80,9 +83,7 @@ def best_circuit(
         )
 
     def in_models(models: Sequence[ControlModel | Subject]) -> Callable[[], NDArray[np.float64]]:
-        return lambda: np.stack(
-            [cross_fitted(*ov_scores(built(model), {kind: rows})[kind], first)[0] for model in models]
-        )
+        return lambda: np.stack([cross_fitted(*read(model)[kind], first)[0] for model in models])
 
     costly = {name: in_models(models) for name, models in faced(subject, untrained).items()}
     return as_needed(claim, measure, costly, {CONTROLS[kind]: other})

@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.introspection.attribution.token_states import TokenReader, ov_outputs
+from lazarus_probe.subject.control_models import ControlModel, built
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 Scores = tuple[NDArray[Any], NDArray[Any]]
 CircuitKind = Literal["copying", "suppressing", "successor"]
+OvReader = Callable[["Subject | ControlModel"], Mapping[CircuitKind, Scores]]
 
 
 def ov_scores(
@@ -43,6 +45,24 @@ def ov_scores(
             scores[number, layer, : len(score)], controls[number, layer, : len(score)] = score, control
     kinds = np.array([kind for kind, _ in of_kind])
     return {kind: (scores[kinds == kind], controls[kinds == kind]) for kind in rows}
+
+
+def read_once(
+    rows: Mapping[CircuitKind, Sequence[Sequence[int]]], kept: dict[str, dict[CircuitKind, Scores]]
+) -> OvReader:
+    """`ov_scores` of the rows of several kinds, in one pass over each model, for claims that ask about one kind each.
+
+    Args:
+        rows: by kind.
+        kept: the scores of each model by its fingerprint, of these rows alone.
+    """
+
+    def read(model: Subject | ControlModel) -> dict[CircuitKind, Scores]:
+        if model.fingerprint not in kept:
+            kept[model.fingerprint] = ov_scores(built(model), rows)
+        return kept[model.fingerprint]
+
+    return read
 
 
 def copied(logits: NDArray[Any]) -> Scores:

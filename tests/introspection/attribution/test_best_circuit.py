@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lazarus_probe.introspection.attribution import ov_scores
 from lazarus_probe.introspection.attribution.best_circuit import best_circuit, cross_fitted
 from lazarus_probe.organisms import planted
 from lazarus_probe.organisms.planted import number_tokens
@@ -88,6 +89,23 @@ def test_a_head_is_chosen_on_the_other_half():
         best = max(gains, key=gains.__getitem__)
         assert best == heads[0 if first[row] else 1]
         assert (score[row], control[row]) == (scores[row][best], controls[row][best])
+
+
+def test_claims_about_the_same_rows_run_each_model_once(organism, monkeypatch):
+    """Scores of two kinds that are read together are those of each alone, and no model is run for the second."""
+    rows = random_rows(organism, 6, 8, seed=0)[1].tolist()
+    models = control_models(organism, count=3)
+    kinds = ("copying", "suppressing")
+    alone = [best_circuit(organism, models, rows, kind) for kind in kinds]
+    runs = []
+
+    read = ov_scores.read_once(dict.fromkeys(kinds, rows), {})
+    original = ov_scores.ov_scores
+    monkeypatch.setattr(
+        ov_scores, "ov_scores", lambda *arguments: runs.append(arguments) or original(*arguments)
+    )
+    assert [best_circuit(organism, models, rows, kind, read=read) for kind in kinds] == alone
+    assert len(runs) == 1 + 9
 
 
 def test_too_few_rows_are_refused(organism):
