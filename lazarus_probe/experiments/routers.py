@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.experiments.calculator import solve
 from lazarus_probe.experiments.mixture import MixtureExample, is_right
-from lazarus_probe.hooks import collect, replay
-from lazarus_probe.hooks.replay import require_free_tail
+from lazarus_probe.hooks import collect
+from lazarus_probe.introspection.lens.logit_lens import read_states
 from lazarus_probe.sites import resid_post
 from lazarus_probe.statistics.controls import bag_of_tokens
 from lazarus_probe.statistics.probes.linear import in_span, standardise
@@ -112,11 +111,7 @@ def _read(
 ) -> Readout:
     """Readouts from one forward pass: the lens is applied to the collected residual streams."""
     resid = collect(subject, [example.prompt for example in examples], [resid_post(layer)])[resid_post(layer)]
-    require_free_tail(subject)
-    logits = replay(subject, mx.array(resid[:, None]).astype(getattr(mx, subject.dtype)))[:, 0]
-    words = mx.array([tokens[name] for name in NAMES])
-    total = mx.logsumexp(logits.astype(mx.float32), axis=-1, keepdims=True)
-    log_probs = np.array(logits[:, words].astype(mx.float32) - total, np.float64)
+    log_probs = read_states(subject, resid)[:, [tokens[name] for name in NAMES]].astype(np.float64)
     return Readout(log_probs, resid.reshape(len(examples), -1).astype(np.float64))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -36,7 +37,7 @@ from lazarus_probe.experiments.routers import (
 )
 from lazarus_probe.hooks import hooked, replay
 from lazarus_probe.sites import resid_post
-from lazarus_probe.subject.finite import require_finite
+from lazarus_probe.subject.finite import refuse_state, require_finite
 from lazarus_probe.subject.generate import continuation
 from lazarus_probe.training.dual_reward import class_tokens, train
 from lazarus_probe.training.dual_reward_config import DualReward, classifier_layer
@@ -199,9 +200,18 @@ def _started(subject: Subject, ids: list[int], cache: list[Any], layer: int) -> 
 
 
 def class_words(subject: Subject, resid: mx.array, tokens: Mapping[str, int]) -> NDArray[np.float32]:
-    """Log probabilities (4,) of the class words by the lens of a residual (1, 1, D)."""
+    """Log probabilities (4,) of the class words by the lens of a residual (1, 1, D).
+
+    Raises:
+        NotFinite: the residual is not finite, or what the tail makes of it.
+    """
+    # Not `tail_log_probs`, which hands over the whole vocabulary: this is what the expert is timed by.
     logits = replay(subject, resid)[0, 0].astype(mx.float32)
-    return np.array(logits[mx.array([tokens[name] for name in NAMES])] - mx.logsumexp(logits))
+    total: Any = mx.logsumexp(logits)
+    words = np.array(logits[mx.array([tokens[name] for name in NAMES])] - total)
+    if not isfinite(total.item()):
+        refuse_state(subject, resid[0], 0)
+    return words
 
 
 def _go_on(subject: Subject, ids: list[int], logits: mx.array, cache: list[Any], max_tokens: int) -> str:

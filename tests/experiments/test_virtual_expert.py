@@ -25,7 +25,7 @@ from lazarus_probe.experiments.virtual_expert import (
     upto,
 )
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
-from lazarus_probe.subject import Subject
+from lazarus_probe.subject import NotFinite, Subject
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.training.dual_reward import class_tokens
 from lazarus_probe.training.dual_reward_config import DualReward
@@ -74,6 +74,17 @@ def test_the_signal_is_the_lens(organism):
     np.testing.assert_allclose(shown.measure.log_probs, expected, atol=2e-4)
     alone = class_words(organism, upto(organism, LAYER, sides.measure[0].prompt), tokens)
     np.testing.assert_allclose(alone, expected[0], atol=2e-4)
+
+
+def test_a_signal_of_no_numbers_is_refused():
+    """A last norm with a NaN shows no class word, one prompt at a time or all at once: the weight is named."""
+    broken, sides = Subject.load("organism"), sides_of(SIZES)
+    tokens, resid = class_tokens(broken, NAMES), upto(broken, LAYER, "7 * 8 = ")
+    shown_by(broken, sides)
+    broken.model.model.norm.weight[3] = mx.nan
+    for read in (lambda: class_words(broken, resid, tokens), lambda: shown_by(broken, sides)):
+        with pytest.raises(NotFinite, match=r"read from state 0 .* the weight model\.norm\.weight"):
+            read()
 
 
 def test_nothing_above_the_layer_is_run(organism):

@@ -10,9 +10,8 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.anatomy.forward_pass import log_softmax
 from lazarus_probe.introspection.capture.model_hooks import ModelHooks
-from lazarus_probe.introspection.lens.read_out import read_out
+from lazarus_probe.introspection.lens.logit_lens import tail_log_probs
 from lazarus_probe.subject.spellings import word_of
 from lazarus_probe.tables import Cell, Column, Table
 
@@ -229,6 +228,5 @@ class LogitLens:
         rows = state.hidden_states[self.layers[0]].shape[0]
         if not -rows <= self.row < rows:
             raise IndexError(f"row {self.row} is out of range: the batch has rows 0 to {rows - 1}")
-        hidden = mx.stack([state.hidden_states[layer][self.row, index] for layer in self.layers])[:, None]
-        logits = read_out(self.subject, hidden, normalize)[:, 0].astype(mx.float32)
-        return number, np.array(log_softmax(logits))
+        hidden = mx.stack([state.hidden_states[layer][self.row, index] for layer in self.layers])
+        return number, tail_log_probs(self.subject, hidden, normalize)

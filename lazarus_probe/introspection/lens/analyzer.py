@@ -22,7 +22,8 @@ from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.lens.analysis import AnalysisResult
 from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig
-from lazarus_probe.introspection.lens.lens_analysis import described, log_probs_of, token_text, tracked_token
+from lazarus_probe.introspection.lens.lens_analysis import described, token_text, tracked_token
+from lazarus_probe.introspection.lens.logit_lens import read_states
 from lazarus_probe.introspection.lens.read_out import own_scale, scale_in_place
 from lazarus_probe.introspection.lens.residual_contributions import decomposition
 from lazarus_probe.subject.batches import Prompt, encode_all
@@ -206,8 +207,8 @@ class ModelAnalyzer:
         with self.edited(interventions):
             activations = collect(subject, encoded, sites)
         for row, (prompt, ids) in enumerate(zip(prompts, encoded, strict=True)):
-            resid = np.stack([activations[resid_post(layer)][row] for layer in read])[:, None]
-            log_probs = dict(zip(read, log_probs_of(subject, resid), strict=True))
+            resid = np.stack([activations[resid_post(layer)][row] for layer in read])
+            log_probs = dict(zip(read, read_states(subject, resid), strict=True))
             text = prompt if isinstance(prompt, str) else token_text(subject, ids)
             added = parts.of(activations, row) if parts else []
             yield described(subject, text, ids, layers, log_probs, tracked, config, added), log_probs

@@ -16,7 +16,8 @@ from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.generation.answer_onset import Completion, complete, onset
 from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
-from lazarus_probe.introspection.lens.lens_analysis import evolution_of, log_probs_of, tracked_token
+from lazarus_probe.introspection.lens.lens_analysis import evolution_of, tracked_token
+from lazarus_probe.introspection.lens.logit_lens import read_states
 from lazarus_probe.introspection.lens.predictions import TokenEvolutionResult
 
 
@@ -111,9 +112,9 @@ def answer_emergence(
     evolutions = []
     for at in covering:
         # Every call of the model chose one token: what it saw at call `at` is where that token was chosen.
-        resid = [np.array(captures.calls(site)[at].astype(mx.float32))[0] for site in sites]
+        resid = [np.array(captures.calls(site)[at].astype(mx.float32))[0, 0] for site in sites]
         tracked = tracked_token(subject, completion.tokens[at].token_id)
-        evolutions.append(evolution_of(tracked, dict(enumerate(log_probs_of(subject, np.stack(resid))))))
+        evolutions.append(evolution_of(tracked, dict(enumerate(read_states(subject, np.stack(resid))))))
     return AnswerEmergence(
         expected,
         completion.generated_text,

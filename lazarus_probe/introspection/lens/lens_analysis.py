@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.anatomy.forward_pass import log_softmax
 from lazarus_probe.introspection.lens.analysis import AnalysisResult
 from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig
 from lazarus_probe.introspection.lens.divergence import entropy, js_divergence, kl_divergence
@@ -21,7 +19,6 @@ from lazarus_probe.introspection.lens.predictions import (
     TokenEvolutionResult,
     TokenPrediction,
 )
-from lazarus_probe.introspection.lens.read_out import read_out
 from lazarus_probe.introspection.lens.residual_contributions import ResidualContribution
 from lazarus_probe.subject.spellings import exact, word_of
 
@@ -66,13 +63,6 @@ def tracked_token(subject: Subject, text: str | int) -> Tracked:
             f"{text!r} cannot be followed: the tokenizer of {subject.name} cannot spell it"
         ) from None
     return Tracked(text, tuple(ids[:1]), tuple(subject.decode([token]) for token in ids), {})
-
-
-def log_probs_of(subject: Subject, resid: NDArray[Any]) -> NDArray[Any]:
-    """Log probabilities (K, V) in float32 of residual streams (K, 1, D)."""
-    stream = mx.array(resid).astype(getattr(mx, subject.dtype))
-    logits = read_out(subject, stream)[:, 0].astype(mx.float32)
-    return np.array(log_softmax(logits))
 
 
 def predictions(subject: Subject, log_probs: NDArray[Any], top_k: int) -> list[TokenPrediction]:

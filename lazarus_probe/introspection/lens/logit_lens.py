@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.anatomy.forward_pass import log_softmax
-from lazarus_probe.hooks import collect, replay, resolve
-from lazarus_probe.hooks.replay import require_free_tail
+from lazarus_probe.hooks import collect, resolve
+from lazarus_probe.introspection.lens.read_out import read_out
 from lazarus_probe.sites import resid_post
 from lazarus_probe.subject.batches import Prompt
 from lazarus_probe.subject.finite import refuse_state
@@ -118,18 +118,20 @@ def read_states(subject: Subject, states: np.ndarray) -> np.ndarray:
     return tail_log_probs(subject, mx.array(states).astype(getattr(mx, subject.dtype)))
 
 
-def tail_log_probs(subject: Subject, resid: mx.array) -> NDArray[np.float32]:
+def tail_log_probs(subject: Subject, resid: mx.array, normalize: bool = True) -> NDArray[np.float32]:
     """Log probabilities (rows, V) that the model's own tail gives residual streams (rows, ..., D) in its own type.
+
+    Without `normalize` the final norm is passed over.
 
     Raises:
         UnsupportedArchitecture: the model's tail reads more than the residual stream.
+        ValueError: no `normalize`, and no norm was found after the layers.
         NotFinite: a state is not finite, or what the tail makes of it.
     """
-    require_free_tail(subject)
     rows = max(1, LOGITS_PER_BATCH // subject.anatomy.vocab_size)
     parts = []
     for start in range(0, len(resid), rows):
-        logits = replay(subject, resid[start : start + rows, None])[:, 0].astype(mx.float32)
+        logits = read_out(subject, resid[start : start + rows, None], normalize)[:, 0].astype(mx.float32)
         largest = np.array(logits.max(axis=-1))
         if not np.isfinite(largest).all():
             refuse_state(subject, resid, start + int(np.argmin(np.isfinite(largest))))

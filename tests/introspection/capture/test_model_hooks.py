@@ -15,7 +15,7 @@ from lazarus_probe.introspection.capture.capture_report import capture_report, d
 from lazarus_probe.introspection.capture.evolution import LogitLens
 from lazarus_probe.introspection.capture.model_hooks import CaptureConfig, ModelHooks, PositionSelection
 from lazarus_probe.introspection.lens.read_out import own_embedding_scale
-from lazarus_probe.subject import Subject
+from lazarus_probe.subject import NotFinite, Subject
 from tests.architectures.zoo import build, random_tokens
 from tests.introspection.deep import save_deep
 from tests.tolerance import in_order, of_logits, possible_ranks
@@ -365,6 +365,19 @@ def test_what_the_lens_cannot_read(organism, hooks, call, message):
     """What cannot be read is one line that names it."""
     with pytest.raises(ValueError, match=message):
         call(LogitLens(hooks, organism.tokenizer))
+
+
+@pytest.mark.parametrize(("normalize", "weight"), [(True, "model.norm"), (False, "model.embed_tokens")])
+def test_what_the_tail_makes_no_numbers_of_is_refused(make_llama, tokenizer, normalize, weight):
+    """A lens of a NaN weight is none, with the final norm and without: the weight is named."""
+    subject = Subject.from_model(make_llama(), tokenizer, name="broken")
+    read = ModelHooks(subject).capture_layers("all")
+    read.forward(TOKENS)
+    for name, module in subject.model.named_modules():
+        if name == weight:
+            module.weight[3] = mx.nan
+    with pytest.raises(NotFinite, match=f"of broken .*not finite: the weight {weight}.weight"):
+        LogitLens(read, tokenizer).track_token(5, normalize=normalize)
 
 
 def test_the_report_is_what_was_captured(organism, hooks):

@@ -21,7 +21,7 @@ from lazarus_probe.introspection.lens.analysis import AnalysisResult
 from lazarus_probe.introspection.lens.analysis_config import AnalysisConfig, LayerStrategy
 from lazarus_probe.introspection.lens.analyzer import ModelAnalyzer
 from lazarus_probe.introspection.lens.predictions import LayerPredictionResult, TokenPrediction
-from lazarus_probe.subject import Subject
+from lazarus_probe.subject import NotFinite, Subject
 from tests.tolerance import in_order, of_logits, possible_ranks, sole_best
 
 PROMPT = "The capital of France is"
@@ -209,6 +209,14 @@ def test_texts_without_tokens_are_refused(grouped: Subject, analyzer: ModelAnaly
         analyzer.run(PROMPT, AnalysisConfig(track_tokens=[""]))
     with pytest.raises(ValueError, match="outside the vocabulary, 0 to 2002"):
         analyzer.run(PROMPT, AnalysisConfig(track_tokens=[2003]))
+
+
+def test_what_the_tail_makes_no_numbers_of_is_refused(make_llama, tokenizer):
+    """Where the last norm has a NaN nothing is predicted at any layer: the weight is named."""
+    subject = Subject.from_model(make_llama(), tokenizer, name="broken")
+    subject.model.model.norm.weight[3] = mx.nan
+    with pytest.raises(NotFinite, match=r"of broken .*not finite: the weight model\.norm\.weight"):
+        ModelAnalyzer(subject).run([3, 5, 7], AnalysisConfig(LayerStrategy.CUSTOM, custom_layers=[0]))
 
 
 def test_stable_layer_is_after_the_last_change():
