@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.introspection.capture.model_hooks import ModelHooks
+from lazarus_probe.introspection.lens.lens_analysis import evolution_of, one_token, predictions
 from lazarus_probe.introspection.lens.logit_lens import tail_log_probs
-from lazarus_probe.subject.spellings import word_of
 from lazarus_probe.tables import Cell, Column, Table
 
 
@@ -118,16 +118,16 @@ class LogitLens:
         if top_k < 1:
             raise ValueError(f"top_k is {top_k}; at least 1 is needed")
         index, log_probs = self._read(position, normalize)
-        best = np.argsort(-log_probs, axis=-1, kind="stable")[:, :top_k]
+        best = {layer: predictions(self.subject, read, top_k) for layer, read in log_probs.items()}
         return [
             LayerPrediction(
                 layer,
                 index,
-                tuple(self.subject.decode([token]) for token in ids),
-                tuple(ids),
-                tuple(np.exp(row[ids]).tolist()),
+                tuple(token.token for token in tops),
+                tuple(token.token_id for token in tops),
+                tuple(token.probability for token in tops),
             )
-            for layer, row, ids in zip(self.layers, log_probs, best.tolist(), strict=True)
+            for layer, tops in best.items()
         ]
 
     def track_token(
@@ -150,21 +150,18 @@ class LogitLens:
             ValueError: a text that is one token in no spelling, or an unknown id.
             IndexError: as `get_layer_predictions`.
         """
-        spellings = dict(word_of(self.subject, token).tokens) if isinstance(token, str) else {}
-        ids = list(spellings.values()) or [self._id(int(token))]
+        tracked = one_token(self.subject, token)
         index, log_probs = self._read(position, normalize)
-        own = log_probs[:, ids].max(axis=-1)
-        token_id = ids[int(log_probs[-1, ids].argmax())]
-        ranks = (1 + (log_probs > own[:, None]).sum(axis=-1)).tolist()
-        limit = top_k_for_rank or log_probs.shape[-1]
+        followed = evolution_of(tracked, log_probs)
+        limit = top_k_for_rank or self.subject.anatomy.vocab_size
         return TokenEvolution(
-            token=token if isinstance(token, str) else self.subject.decode([token_id]),
-            token_id=token_id,
+            token=followed.token,
+            token_id=followed.token_id,
             position=index,
             layers=self.layers,
-            probabilities=tuple(np.exp(log_probs[:, ids]).sum(axis=-1).tolist()),
-            ranks=tuple(rank if rank <= limit else None for rank in ranks),
-            spellings=spellings,
+            probabilities=tuple(followed.layer_probabilities.values()),
+            ranks=tuple(rank if rank <= limit else None for rank in followed.layer_ranks.values()),
+            spellings=followed.spellings,
         )
 
     def find_emergence_point(
@@ -186,9 +183,9 @@ class LogitLens:
 
     def evolution(self, position: int = -1, top_k: int = 5) -> str:
         """The text that `print_evolution` prints."""
-        predictions = self.get_layer_predictions(position, top_k)
-        lines = [f"=== Logit lens at position {predictions[0].position} ==="]
-        for prediction in predictions:
+        by_layer = self.get_layer_predictions(position, top_k)
+        lines = [f"=== Logit lens at position {by_layer[0].position} ==="]
+        for prediction in by_layer:
             pairs = zip(prediction.top_tokens, prediction.top_probs, strict=True)
             shown = " | ".join(f"{token!r} ({probability:.4f})" for token, probability in pairs)
             lines.append(f"  Layer {prediction.layer_idx:2d}: {shown}")
@@ -196,10 +193,10 @@ class LogitLens:
 
     def to_dict(self, position: int = -1, top_k: int = 5) -> dict[str, Any]:
         """The same as plain data."""
-        predictions = self.get_layer_predictions(position, top_k)
+        by_layer = self.get_layer_predictions(position, top_k)
         return {
-            "position": predictions[0].position,
-            "layers": [asdict(prediction) for prediction in predictions],
+            "position": by_layer[0].position,
+            "layers": [asdict(prediction) for prediction in by_layer],
         }
 
     @property
@@ -207,14 +204,8 @@ class LogitLens:
         """The layers that can be read."""
         return tuple(self.hooks.state.captured_layers)
 
-    def _id(self, token: int) -> int:
-        size = self.subject.anatomy.vocab_size
-        if not 0 <= token < size:
-            raise ValueError(f"token id {token} is outside the vocabulary, 0 to {size - 1}")
-        return token
-
-    def _read(self, position: int, normalize: bool) -> tuple[int, NDArray[np.float32]]:
-        """The position counted from 0, and log probabilities (layers, V) there."""
+    def _read(self, position: int, normalize: bool) -> tuple[int, dict[int, NDArray[np.float32]]]:
+        """The position counted from 0, and by layer the log probabilities (V,) there."""
         state = self.hooks.state
         if not state.hidden_states:
             raise ValueError("no hidden states were captured; run hooks.forward(input_ids) first")
@@ -229,4 +220,5 @@ class LogitLens:
         if not -rows <= self.row < rows:
             raise IndexError(f"row {self.row} is out of range: the batch has rows 0 to {rows - 1}")
         hidden = mx.stack([state.hidden_states[layer][self.row, index] for layer in self.layers])
-        return number, tail_log_probs(self.subject, hidden, normalize)
+        log_probs = tail_log_probs(self.subject, hidden, normalize)
+        return number, dict(zip(self.layers, log_probs, strict=True))

@@ -20,6 +20,7 @@ from lazarus_probe.introspection.lens.predictions import (
     TokenPrediction,
 )
 from lazarus_probe.introspection.lens.residual_contributions import ResidualContribution
+from lazarus_probe.introspection.lens.spelled_token import spelled_token
 from lazarus_probe.subject.spellings import exact, word_of
 
 if TYPE_CHECKING:
@@ -36,25 +37,34 @@ class Tracked:
     spellings: Mapping[str, int]
 
 
-def tracked_token(subject: Subject, text: str | int) -> Tracked:
-    """The tokens to follow for a word, in all its spellings; of a text of several tokens the first; or a token id.
+def one_token(subject: Subject, text: str | int) -> Tracked:
+    """The tokens to follow for a word, in all its spellings of one token; or a token id.
 
     A text with white space at an end, or in quotes, is that spelling alone (`subject.spellings`).
 
     Raises:
-        ValueError: the text is empty, the tokenizer cannot spell it, or the vocabulary has no such id.
+        ValueError: a text that is one token in no spelling, or an id that the vocabulary does not have.
     """
     if not isinstance(text, str):
         size = subject.anatomy.vocab_size
         if not 0 <= text < size:
             raise ValueError(f"token id {text} is outside the vocabulary, 0 to {size - 1}")
-        name = token_text(subject, [text])
+        name = token_text(subject, [int(text)])
         return Tracked(name, (int(text),), (name,), {})
+    word = word_of(subject, text)
+    return Tracked(text, tuple(word.ids), (subject.decode(word.ids[:1]),), word.tokens)
+
+
+def tracked_token(subject: Subject, text: str | int) -> Tracked:
+    """As `one_token`; of a text of several tokens in every spelling the first is followed.
+
+    Raises:
+        ValueError: the text is empty, the tokenizer cannot spell it, or the vocabulary has no such id.
+    """
     try:
-        word = word_of(subject, text)
-        return Tracked(text, tuple(word.ids), (subject.decode(word.ids[:1]),), word.tokens)
+        return one_token(subject, text)
     except ValueError:
-        if not text or subject.tokenizer is None:
+        if not isinstance(text, str) or not text or subject.tokenizer is None:
             raise
     alone = exact(text) or text
     ids = subject.pieces(alone)
@@ -129,14 +139,13 @@ def _transition(before: int, after: int, log_probs: Mapping[int, NDArray[Any]]) 
 
 def evolution_of(tracked: Tracked, log_probs: Mapping[int, NDArray[Any]]) -> TokenEvolutionResult:
     """A tracked text's probability and rank in the distributions (V,) of layers."""
-    ids = list(tracked.token_ids)
-    last = list(log_probs.values())[-1]
-    likeliest = ids[int(last[ids].argmax())]
+    followed = {layer: spelled_token(read, tracked.token_ids) for layer, read in log_probs.items()}
+    last = list(followed.values())[-1]
     return TokenEvolutionResult(
         tracked.token,
-        likeliest,
-        {layer: float(np.exp(read[ids]).sum()) for layer, read in log_probs.items()},
-        {layer: 1 + int((read > read[ids].max()).sum()) for layer, read in log_probs.items()},
+        tracked.token_ids[int(last.likeliest)],
+        {layer: float(read.probability) for layer, read in followed.items()},
+        {layer: 1 + int(read.rank) for layer, read in followed.items()},
         tracked.pieces,
         dict(tracked.spellings),
     )

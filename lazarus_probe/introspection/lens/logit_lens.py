@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lazarus_probe.anatomy.forward_pass import log_softmax
 from lazarus_probe.hooks import collect, resolve
 from lazarus_probe.introspection.lens.read_out import read_out
+from lazarus_probe.introspection.lens.spelled_token import rank_among
 from lazarus_probe.sites import resid_post
 from lazarus_probe.subject.batches import Prompt
 from lazarus_probe.subject.finite import refuse_state
@@ -38,8 +39,7 @@ class LensResult:
 
     def rank(self, token_id: int | Sequence[int]) -> np.ndarray:
         """How many tokens (N, layers) are more probable than a token, or than one per prompt; 0 is the top."""
-        ranks: np.ndarray = (self.log_probs > self._of(token_id)[..., None]).sum(axis=-1)
-        return ranks
+        return rank_among(self.log_probs, self._of(token_id))
 
     def top_tokens(self, k: int = 1) -> np.ndarray:
         """The ids (N, layers, k) of the k most probable tokens, the most probable first."""

@@ -18,6 +18,7 @@ from lazarus_probe.hooks.model_sites import resolve
 from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.introspection.lens.logit_lens import LOGITS_PER_BATCH, read_states
+from lazarus_probe.introspection.lens.spelled_token import rank_among
 from lazarus_probe.subject.batches import Prompt, encode_all
 from lazarus_probe.subject.control_models import ControlModel, built
 
@@ -219,7 +220,7 @@ class _Tally:
         scores = read[:, np.arange(size), np.array(targets)]  # (K, targets, tokens)
         self.mass[number] += np.exp(scores.astype(np.float64).sum(axis=-1)).sum(axis=-1)
         for i in range(len(targets)):
-            worst = (read > scores[:, i, :, None]).sum(axis=-1).max(axis=-1)
+            worst = rank_among(read, scores[:, i]).max(axis=-1)
             self.rank[number] = np.minimum(self.rank[number], worst)
         if self.tops[number, 0, 0] < 0:
             self.tops[number, :, :size] = read.argmax(axis=-1)

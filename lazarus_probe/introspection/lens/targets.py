@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from lazarus_probe.introspection.generation.continuation import with_answers
 from lazarus_probe.introspection.lens.logit_lens import LensResult, logit_lens
 from lazarus_probe.introspection.lens.readings import Reading, read_tokens
+from lazarus_probe.introspection.lens.spelled_token import spelled_token
 from lazarus_probe.statistics.intervals import Interval, wilson
 from lazarus_probe.subject.relative_depth import layer_at
 from lazarus_probe.subject.spellings import exact, word_of, written
@@ -220,13 +221,8 @@ def _tokens(subject: Subject, word: str) -> Mapping[str, int]:
 
 def _of_tokens(lens: LensResult, tokens: Mapping[str, int]) -> tuple[NDArray[Any], ...]:
     """By prompt and layer, the probability of all tokens, the rank of the best, and how that is written."""
-    log_probs = lens.log_probs[..., list(tokens.values())]
-    best = log_probs.max(axis=-1)
-    return (
-        np.exp(log_probs.astype(np.float64)).sum(axis=-1),
-        (lens.log_probs > best[..., None]).sum(axis=-1) + 1,
-        np.array(list(tokens))[log_probs.argmax(axis=-1)],
-    )
+    read = spelled_token(lens.log_probs, list(tokens.values()), np.float64)
+    return read.probability, read.rank + 1, np.array(list(tokens))[read.likeliest]
 
 
 def _of_text(
