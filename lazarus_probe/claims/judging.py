@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lazarus_probe.claims.claim import Claim
@@ -73,6 +74,46 @@ def judge_together(tests: Mapping[str, tuple[Claim, Measurement]], untested: int
         reason = f"{alone.outcome} alone, but q = {q:.3g} among {count} tests; {alone.reason}"
         verdicts[name] = alone if q <= claim.alpha else Verdict(Outcome.INCONCLUSIVE, reason)
     return verdicts
+
+
+@dataclass(frozen=True)
+class JudgedLayers:
+    """The verdicts on one claim at the layers that were read side by side.
+
+    Attributes:
+        claim: what would have to hold at a layer.
+        verdicts: by layer.
+    """
+
+    claim: Claim
+    verdicts: Mapping[int, Verdict]
+
+    @property
+    def supported(self) -> tuple[int, ...]:
+        """The layers at which the claim is supported."""
+        return tuple(
+            layer for layer, verdict in self.verdicts.items() if verdict.outcome is Outcome.SUPPORTED
+        )
+
+    @property
+    def named(self) -> dict[str, Verdict]:
+        """The verdicts by the names of the layers, such as L3."""
+        return {f"L{layer}": verdict for layer, verdict in self.verdicts.items()}
+
+    def as_data(self) -> dict[str, Any]:
+        """Every verdict as plain data, by the name of its layer."""
+        return {name: verdict_data(self.claim, verdict) for name, verdict in self.named.items()}
+
+
+def judge_layers(claim_id: str, measurements: Mapping[int, Measurement]) -> JudgedLayers:
+    """Judge a declared claim at every layer, all of which are one family, as `judge_together` does.
+
+    Raises:
+        ClaimError: it is not declared, or a control that it wants was not measured.
+    """
+    claim = declared(claim_id)
+    verdicts = judge_together({str(layer): (claim, measured) for layer, measured in measurements.items()})
+    return JudgedLayers(claim, {layer: verdicts[str(layer)] for layer in measurements})
 
 
 def q_values(

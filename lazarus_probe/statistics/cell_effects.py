@@ -14,6 +14,12 @@ from lazarus_probe.statistics.permutation import sign_step_down
 from lazarus_probe.statistics.student import Estimate, mean_t_interval
 
 FEWEST_UNITS = 5  # 5 signs have 32 patterns, so that p can be below .05
+MARKED = 0.05
+
+
+def mark(p: float) -> str:
+    """The asterisk of a cell in a table whose p is at most .05, else nothing; what a claim comes to is for `judge`."""
+    return "*" if p <= MARKED else ""
 
 
 @dataclass(frozen=True, eq=False)

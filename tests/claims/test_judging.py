@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lazarus_probe.claims.claim import Claim
-from lazarus_probe.claims.judging import judge_together, q_values
+from lazarus_probe.claims.declared import declared
+from lazarus_probe.claims.judging import judge_layers, judge_together, q_values, verdict_data
 from lazarus_probe.claims.verdict import Outcome, judge
 from lazarus_probe.statistics.measurement import Control, Measurement
 
@@ -48,3 +49,16 @@ def test_what_gave_no_number_counts_among_the_tests():
     assert judge_together({"one": (CLAIM, CLEAR)}, untested=19)["one"].outcome is Outcome.INCONCLUSIVE
     q = q_values({"one": (CLAIM, CLEAR)}), q_values({"one": (CLAIM, CLEAR)}, untested=19)
     assert q[1]["one"] == 20 * q[0]["one"]
+
+
+def test_layers_are_judged_together():
+    """The verdict at each layer is the one among all layers, and those that are supported are named."""
+    claim = declared("subspace-carries-the-variable")
+    controls = tuple(Control(name, 0.5, 0.4, 0.3, 0.5) for name in claim.controls)
+    clear, nothing = (replace(each, controls=controls, p=None) for each in (CLEAR, NOTHING))
+    measured = {1: nothing, 4: clear, 6: nothing}
+    found = judge_layers(claim.id, measured)
+    together = judge_together({str(layer): (claim, each) for layer, each in measured.items()})
+    assert list(found.verdicts.values()) == list(together.values())
+    assert found.supported == (4,)
+    assert found.as_data()["L4"] == verdict_data(claim, together["4"])

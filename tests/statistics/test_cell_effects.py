@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from lazarus_probe.statistics.cell_effects import CellEffects
+from lazarus_probe.statistics.cell_effects import CellEffects, mark
 from lazarus_probe.statistics.clusters import cluster_means
 from lazarus_probe.statistics.permutation import sign_step_down
 
@@ -17,6 +17,11 @@ def test_means_are_of_units_in_their_order():
     assert cluster_means(rows, ["b", "a", "b"]).tolist() == [[2.0, 20.0], [4.0, 40.0]]
     with pytest.raises(ValueError, match="2 clusters for 3 rows"):
         cluster_means(rows, ["a", "b"])
+
+
+def test_what_is_marked():
+    """A p of at most .05 has an asterisk; one that is larger, or unknown, has none."""
+    assert [mark(p) for p in (0.0, 0.05, 0.051, np.nan)] == ["*", "*", "", ""]
 
 
 def test_gains_are_over_the_control_of_prompts_that_have_one():

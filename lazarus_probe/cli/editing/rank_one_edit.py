@@ -9,6 +9,7 @@ import typer
 from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Seed
 from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, checked_text, parse_layers
+from lazarus_probe.cli.patching.judged_text import judged_lines
 from lazarus_probe.cli.patching.spanned import Answer, Part, PromptFile, PromptText, spanned_of
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def rank_one_edit(
 
     ROME (Meng et al. 2022, arXiv:2202.05262). Controls: the same change for a random direction as long, and the same
     edit of an untrained model. That an edit works does not show that the fact was stored there (Hase et al. 2023,
-    arXiv:2301.04213). The model's weights are not touched. p needs five facts or more, from --prompts.
+    arXiv:2301.04213). The model's weights are not touched. p needs five facts or more, a verdict ten.
     """
     check_output(output)
     prompts_with_parts = spanned_of(prompt, part, prompts, answer, new)
@@ -96,9 +97,7 @@ def as_text(name: str, result: RankOneEdit) -> str:
     lines += ["", "With the edit (* p at most .05, beyond a random key):", result.table().text(), ""]
     if units < FEWEST_UNITS:
         lines.append(f"No p with {units} subjects; give at least {FEWEST_UNITS}")
-    else:
-        working = ", ".join(f"L{layer}" for layer in result.working) or "no layer"
-        lines.append(f"Works at: {working}")
+    lines += judged_lines("Works at", result.judged, result.why_unjudged)
     if result.untrained_reach is not None:
         added = float(result.effects.effect.mean.max())
         lines.append(

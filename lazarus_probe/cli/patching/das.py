@@ -9,10 +9,11 @@ import typer
 from lazarus_probe.cli.options import Adapter, AsJson, Layers, Model, Output, Seed
 from lazarus_probe.cli.output import about, deliver, title
 from lazarus_probe.cli.parsing import check_output, parse_layers
+from lazarus_probe.cli.patching.judged_text import judged_lines
 from lazarus_probe.cli.patching.pairs import Pairs, Source, Target, pairs_of
 
 if TYPE_CHECKING:
-    from lazarus_probe.introspection.patching.aligned_subspace import AlignedSubspace
+    from lazarus_probe.introspection.patching.alignment import AlignedSubspace
 
 
 def das(
@@ -82,8 +83,7 @@ def as_text(name: str, count: int, result: AlignedSubspace) -> str:
         lines.append(
             f"No p with {len(set(result.units))} held-out units; give at least {2 * FEWEST_UNITS} pairs"
         )
-    else:
-        lines.append(f"Aligned: {', '.join(f'L{layer}' for layer in result.aligned) or 'no layer'}")
+    lines += judged_lines("Aligned", result.judged, result.why_unjudged)
     if result.untrained_reach is None:
         lines.append(
             "Not compared with untrained models, in which a search may find something, too: see --untrained"

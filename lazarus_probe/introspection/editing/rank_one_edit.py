@@ -9,22 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.claims.judging import JudgedLayers, judge_layers
 from lazarus_probe.introspection.editing.edited_facts import Edits, make_edits, outcomes
 from lazarus_probe.introspection.editing.fact_prompts import fact_prompts, unrelated_texts
 from lazarus_probe.introspection.editing.rank_one import STEPS
 from lazarus_probe.introspection.generation.damage import Unrelated, damages, unrelated_prompts
 from lazarus_probe.introspection.patching.spanned_prompts import SpannedPrompt, encode_spans
 from lazarus_probe.introspection.patching.windows import windows_with
-from lazarus_probe.statistics.cell_effects import CellEffects
-from lazarus_probe.statistics.measurement import Damage
-from lazarus_probe.statistics.model_spread import FEWEST
+from lazarus_probe.statistics.cell_effects import CellEffects, mark
+from lazarus_probe.statistics.controls import paired_control
+from lazarus_probe.statistics.intervals import Interval
+from lazarus_probe.statistics.measurement import Damage, Measurement
+from lazarus_probe.statistics.model_spread import FEWEST, over_untrained
+from lazarus_probe.statistics.rates import rate
 from lazarus_probe.statistics.student import next_above
 from lazarus_probe.subject.batches import Prompt
 from lazarus_probe.subject.control_models import FIRST_SEED
@@ -32,6 +36,9 @@ from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
+
+
+CLAIM = "edit-writes-the-fact"
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +84,36 @@ class RankOneEdit:
         return next_above(self.untrained.max(axis=1)) if len(self.untrained) else None
 
     @property
-    def working(self) -> tuple[int, ...]:
-        """Layers at which the new answer follows in most cases, and more than with a random direction (p at most .05).
+    def why_unjudged(self) -> str | None:
+        """Why it cannot be told where an edit works; None where it can."""
+        if len(set(self.units)) < 2:
+            return "there is one subject; give facts about several"
+        return None if len(self.untrained) else "there are no untrained models to compare with"
 
-        None with fewer than 5 units, which no p can be told of.
+    @cached_property
+    def judged(self) -> JudgedLayers | None:
+        """The verdicts on the claim `edit-writes-the-fact` by layer, together; None where `why_unjudged` says why."""
+        if self.why_unjudged:
+            return None
+        return judge_layers(CLAIM, {layer: self._measured(row) for row, layer in enumerate(self.layers)})
+
+    @property
+    def working(self) -> tuple[int, ...]:
+        """Layers at which an edit is shown to write the fact; none where it cannot be told."""
+        return self.judged.supported if self.judged else ()
+
+    def _measured(self, row: int) -> Measurement:
+        """The preference for the new answer with a layer's edit, and what it gains over the controls.
+
+        Untrained models begin elsewhere, so what is compared is what the edit adds: here, and at their best layer.
         """
-        most = self.edited.mean(axis=1) > 0.5
-        return tuple(np.array(self.layers)[most & (self.effects.p <= 0.05)].tolist())
+        unit, random = "preference for the new answer", {"random_key": self.random_key[row]}
+        measured = rate(unit, self.edited[row], self.units, random, seed=self.seed)
+        added = paired_control("before", self.edited[row], self.before, self.units, self.seed)
+        reached = self.untrained.max(axis=1).tolist()
+        untrained = over_untrained(added.gain, Interval(added.low, added.high), reached)
+        damage = self.damage[row] if self.damage else None
+        return replace(measured, controls=(*measured.controls, untrained), damage=damage)
 
     def as_data(self) -> dict[str, Any]:
         """Everything, as plain data."""
@@ -94,6 +124,7 @@ class RankOneEdit:
             "reworded": self.reworded,
             "before": self.before.tolist(),
             "working": list(self.working),
+            "verdicts": self.judged.as_data() if self.judged else {},
             "keyless": list(self.keyless),
             "untrained_reach": self.untrained_reach,
             "layers": [
@@ -120,7 +151,7 @@ class RankOneEdit:
         columns += [Column("damage", width=8)] if self.damage else []
         rows = []
         for row, layer in enumerate(self.layers):
-            star = "*" if self.effects.p[row] <= 0.05 else ""
+            star = mark(self.effects.p[row])
             means = [f"{self.prompt[row].mean():.3f}{'' if self.reworded else star}"]
             means += [f"{self.edited[row].mean():.3f}{star}"] if self.reworded else []
             means += [f"{self.random_key[row].mean():.3f}"]

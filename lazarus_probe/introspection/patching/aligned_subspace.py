@@ -9,8 +9,7 @@ untrained models.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -21,6 +20,7 @@ from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.generation.damage import Unrelated, damage, unrelated_prompts
+from lazarus_probe.introspection.patching.alignment import AlignedSubspace
 from lazarus_probe.introspection.patching.encoded_pairs import EncodedPair, encode_pairs, tokens_of
 from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
 from lazarus_probe.introspection.patching.rotations import (
@@ -31,123 +31,13 @@ from lazarus_probe.introspection.patching.rotations import (
     random_basis,
 )
 from lazarus_probe.introspection.patching.windows import windows_with
-from lazarus_probe.statistics.cell_effects import CellEffects
 from lazarus_probe.statistics.folds import halves_of_units
 from lazarus_probe.statistics.measurement import Damage
 from lazarus_probe.statistics.model_spread import FEWEST
-from lazarus_probe.statistics.student import next_above
 from lazarus_probe.subject.control_models import FIRST_SEED
-from lazarus_probe.tables import Column, Table
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
-
-
-@dataclass(frozen=True, eq=False)
-class AlignedSubspace:
-    """A subspace found at each of K layers, and whether interchanges in it do what was said, on H held-out pairs.
-
-    Attributes:
-        layers: (K,) after which states are interchanged.
-        bases: (K, D, k) orthonormal columns.
-        held_out: (K, H) whether the wanted answer is the likeliest of all answers, with the state interchanged there.
-        relabelled: (K, H) the same of the search on a relabelled causal model, by its own answers.
-        random: (K, H) with a random subspace as large.
-        whole: (K, H) with the whole state.
-        plain: (H,) without an interchange.
-        trained: (K,) share of the pairs that were trained on.
-        untrained: (T, K) held-out share of the same search in T untrained models.
-        options: answers among which one is the likeliest.
-        units: (H,) the independent unit of each held-out pair.
-        damage: of interchanges in the best layer's subspace on unrelated prompts, at their last token.
-        position: of the states.
-        seed: of halves, first bases and relabelling.
-    """
-
-    layers: tuple[int, ...]
-    bases: NDArray[np.float64]
-    held_out: NDArray[np.float64]
-    relabelled: NDArray[np.float64]
-    random: NDArray[np.float64]
-    whole: NDArray[np.float64]
-    plain: NDArray[np.float64]
-    trained: NDArray[np.float64]
-    untrained: NDArray[np.float64]
-    options: int
-    units: tuple[str, ...]
-    damage: Damage | None
-    position: int
-    seed: int
-
-    @cached_property
-    def effects(self) -> CellEffects:
-        """The accuracy of each layer on held-out pairs, and its gain over the relabelled causal model."""
-        return CellEffects(self.held_out, self.relabelled, self.units, self.seed)
-
-    @property
-    def best(self) -> int:
-        """The layer with the largest accuracy on held-out pairs, the first of several."""
-        return self.layers[self.effects.best]
-
-    @property
-    def untrained_reach(self) -> float | None:
-        """The accuracy that the best layer of one more untrained model may have; None without untrained models."""
-        return next_above(self.untrained.max(axis=1)) if len(self.untrained) else None
-
-    @property
-    def aligned(self) -> tuple[int, ...]:
-        """Layers whose subspace does it in most pairs, more than on a relabelled causal model (p at most .05).
-
-        Where there are untrained models, also more than one more of them may.
-        """
-        reach = max(0.5, self.untrained_reach or 0.0)
-        passes = (self.held_out.mean(axis=1) > reach) & (self.effects.p <= 0.05)
-        return tuple(np.array(self.layers)[passes].tolist())
-
-    def as_data(self) -> dict[str, Any]:
-        """Everything but the bases, as plain data."""
-        names = ("held_out", "relabelled", "random", "whole")
-        return {
-            "size": self.bases.shape[-1],
-            "position": self.position,
-            "options": self.options,
-            "held_out_pairs": len(self.units),
-            "units": len(set(self.units)),
-            "seed": self.seed,
-            "plain": float(self.plain.mean()),
-            "untrained_reach": self.untrained_reach,
-            "aligned": list(self.aligned),
-            "best": self.best,
-            "damage": None if self.damage is None else asdict(self.damage),
-            "layers": [
-                {
-                    "layer": layer,
-                    "trained": float(self.trained[row]),
-                    **{name: float(getattr(self, name)[row].mean()) for name in names},
-                    "untrained": self.untrained[:, row].tolist(),
-                    "gain": [float(end[row]) for end in self.effects.gain],
-                    "p": float(self.effects.p[row]),
-                }
-                for row, layer in enumerate(self.layers)
-            ],
-        }
-
-    def table(self) -> Table:
-        """By layer the share of held-out pairs with the wanted answer, beside its controls."""
-        columns = [Column("Layer", width=6), Column("trained", width=8), Column("held out", width=10)]
-        columns += [Column("relabelled", width=11), Column("random", width=8), Column("whole", width=8)]
-        columns += [Column("untrained", width=10)] if len(self.untrained) else []
-        rows = []
-        for row, layer in enumerate(self.layers):
-            star = "*" if self.effects.p[row] <= 0.05 else ""
-            shares = [f"{self.trained[row]:.3f}", f"{self.held_out[row].mean():.3f}{star}"]
-            shares += [f"{values[row].mean():.3f}" for values in (self.relabelled, self.random, self.whole)]
-            shares += [f"{self.untrained[:, row].mean():.3f}"] if len(self.untrained) else []
-            rows.append((f"L{layer}", *shares))
-        return Table(columns, rows, "interchange accuracy")
-
-    def _repr_html_(self) -> str:
-        return self.table().html()
 
 
 @dataclass(frozen=True, eq=False)

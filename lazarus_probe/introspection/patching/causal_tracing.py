@@ -28,7 +28,7 @@ from lazarus_probe.introspection.patching.corrupted_runs import (
     noise_size,
 )
 from lazarus_probe.introspection.patching.windows import named_window, windows_with
-from lazarus_probe.statistics.cell_effects import CellEffects
+from lazarus_probe.statistics.cell_effects import CellEffects, mark
 from lazarus_probe.statistics.clusters import cluster_means
 from lazarus_probe.statistics.measurement import Damage
 from lazarus_probe.statistics.student import Estimate, mean_t_interval
@@ -306,4 +306,4 @@ def _with_damage(
 
 
 def _marked(value: float, p: float, largest: float) -> TableCell:
-    return TableCell(f"{value:+.3f}{'*' if p <= 0.05 else ''}", hint=f"p {p:.3g}", shade=value / largest)
+    return TableCell(f"{value:+.3f}{mark(p)}", hint=f"p {p:.3g}", shade=value / largest)

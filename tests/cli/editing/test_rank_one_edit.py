@@ -24,6 +24,7 @@ def test_the_text_has_the_preference_controls_and_damage(capsys):
         assert column in text
     assert "one more untrained model may reach" in text
     assert "No p with 1 subjects; give at least 5" in text
+    assert "Works at: not judged, there is one subject; give facts about several" in text
     assert "shows where a fact can be written, not where it was stored" in text
 
 
@@ -39,6 +40,7 @@ def test_every_option_changes_what_comes_out(capsys, tmp_path):
     data = json.loads(capsys.readouterr().out)
     assert json.loads(file.read_text()) == data
     assert (data["n"], data["units"], data["seed"], data["reworded"]) == (2, 2, 3, True)
+    assert (data["working"], data["verdicts"]) == ([], {})  # without untrained models
     assert (data["new"], data["wordings"]) == (["Rome", "Paris"], ["In {}, the capital is"])
     (layer,) = data["layers"]
     assert (layer["layer"], len(layer["edited"]), len(layer["kept"]), data["untrained_reach"]) == (

@@ -39,6 +39,7 @@ def test_the_text_has_the_accuracy_controls_and_damage(capsys, pairs):
     for column in ("trained", "held out", "relabelled", "random", "whole", "untrained"):
         assert column in text
     assert "Subspace: 1 of 128 dimensions, at position -1" in text
+    assert "Aligned: no layer\nVerdicts:\n  L5  inconclusive: 5 independent groups, 10 are needed" in text
     assert "One more untrained model may reach" in text
     assert "Damage at L5: next-token probability moved on unrelated prompts" in text
 
@@ -59,6 +60,7 @@ def test_every_option_changes_what_comes_out(capsys, pairs, tmp_path):
     )
     assert [layer["layer"] for layer in data["layers"]] == [5]
     assert data["untrained_reach"] is None
+    assert (data["aligned"], data["verdicts"]) == ([], {})  # without untrained models
     assert main([*COMMAND, "--pairs", pairs, *FAST, "--size", "128", "--json"]) == 0
     whole = json.loads(capsys.readouterr().out)["layers"][0]
     assert whole["held_out"] == whole["whole"]  # all dimensions are the whole state

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.introspection.editing.edited_facts import make_edits, outcomes
 from lazarus_probe.introspection.editing.fact_prompts import fact_prompts, unrelated_texts
-from lazarus_probe.introspection.editing.rank_one_edit import rank_one_edit
+from lazarus_probe.introspection.editing.rank_one_edit import RankOneEdit, rank_one_edit
 from lazarus_probe.introspection.patching.spanned_prompts import SpannedPrompt
 from lazarus_probe.organisms import planted
 from lazarus_probe.subject import Subject
@@ -24,8 +26,9 @@ def subject_of(circuit: planted.Planted) -> Subject:
 
 def facts_of(circuit: planted.Planted) -> list[SpannedPrompt]:
     return [
-        SpannedPrompt(planted.prompt(a, 9), str(a), str(circuit.answer(a, 9)), str(1 - circuit.answer(a, 9)))
+        SpannedPrompt(planted.prompt(a, b), str(a), str(circuit.answer(a, b)), str(1 - circuit.answer(a, b)))
         for a in planted.REMEMBERED
+        for b in (9, 4)
     ]
 
 
@@ -33,22 +36,22 @@ def facts_of(circuit: planted.Planted) -> list[SpannedPrompt]:
 def test_the_mlp_that_holds_the_facts_is_named_exactly(layer, read):
     """There alone the other answer follows, in other wordings too, for one operand without the others."""
     circuit = planted.memory(layer, read)
-    result = rank_one_edit(subject_of(circuit), facts_of(circuit), wordings=WORDINGS, untrained=0)
+    result = rank_one_edit(subject_of(circuit), facts_of(circuit), wordings=WORDINGS)
     assert result.working == (layer,)
     assert result.keyless == tuple(other for other in range(4) if other != layer)
     np.testing.assert_allclose(result.before, 0, atol=1e-4)
-    expected = np.zeros((4, 8)) + (np.arange(4) == layer)[:, None]
+    expected = np.zeros((4, 16)) + (np.arange(4) == layer)[:, None]
     np.testing.assert_allclose(result.edited, expected, atol=0.01)
     np.testing.assert_allclose(result.prompt, expected, atol=0.01)
     assert (result.kept == 1).all()
-    assert result.random_key.max() < 0.5
+    assert result.random_key.mean(axis=1).max() < 0.2
     assert max(damage.score for damage in result.damage) < 1e-3
 
 
 def test_an_edit_works_where_the_fact_is_not_stored():
     """A fact that one MLP makes is written over in every MLP before it is read, and in none after."""
     circuit = planted.stored(1, 3)
-    result = rank_one_edit(subject_of(circuit), facts_of(circuit), untrained=0)
+    result = rank_one_edit(subject_of(circuit), facts_of(circuit))
     assert result.working == (0, 1, 2)
     assert result.edited[3].max() < 1e-4
     assert not result.reworded
@@ -65,6 +68,49 @@ def test_untrained_models_are_edited_as_untrained_models_are(organism):
     assert result.untrained.shape == (3, 2)
     assert result.untrained_reach is not None
     assert result.effects.effect.mean.max() < result.untrained_reach
+
+
+def test_nothing_works_in_an_untrained_model():
+    """The null: of a model that stores no fact no layer is said to work."""
+    circuit = planted.stored(1, 3)
+    result = rank_one_edit(subject_of(circuit).untrained(2), facts_of(circuit), layers=[0, 1])
+    assert result.working == ()
+    assert result.judged is not None
+    assert "supported" not in {str(verdict.outcome) for verdict in result.judged.verdicts.values()}
+
+
+def test_an_edit_works_beyond_what_untrained_models_take():
+    """What any model lets itself be told is no finding, nor is what was compared with none; a claim is as declared."""
+    facts, ones = 16, np.ones((2, 16))
+    result = RankOneEdit(
+        layers=(3, 5),
+        before=np.zeros(facts),
+        edited=ones,
+        random_key=np.zeros((2, facts)),
+        untrained=np.array([[0.1, 0.2], [0.15, 0.2], [0.1, 0.25]]),
+        prompt=ones,
+        kept=ones,
+        reworded=True,
+        keyless=(),
+        units=tuple(map(str, range(facts))),
+        damage=(),
+        seed=0,
+    )
+    assert result.working == (3, 5)
+    assert set(result.as_data()["verdicts"]) == {"L3", "L5"}
+    alike = replace(result, untrained=np.array([[0.9, 0.2], [0.95, 0.2], [0.9, 0.25]]))
+    assert alike.judged is not None
+    assert alike.working == ()
+    assert {str(verdict.outcome) for verdict in alike.judged.verdicts.values()} == {"inconclusive"}
+    same = replace(result, random_key=ones)
+    assert same.judged is not None
+    assert {str(verdict.outcome) for verdict in same.judged.verdicts.values()} == {"confounded"}
+    for lacking, why in (
+        (replace(result, untrained=np.zeros((0, 2))), "untrained"),
+        (replace(result, units=("a",) * facts), "one"),
+    ):
+        assert (lacking.judged, lacking.working, lacking.as_data()["verdicts"]) == (None, (), {})
+        assert why in str(lacking.why_unjudged)
 
 
 def test_edits_are_those_of_changed_weights(grouped):

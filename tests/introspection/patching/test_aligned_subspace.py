@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -14,7 +16,6 @@ from lazarus_probe.subject import Subject
 from lazarus_probe.taps import is_tapped
 
 COUNT = 64
-FEW = {"untrained": 0, "steps": 25}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def signs():
 def test_the_planted_subspace_is_found(signs):
     """Before the product the subspace is the sign's dimension, which the whole state is not; after it there is none."""
     subject, pairs = signs
-    result = aligned_subspace(subject, pairs, layers=[1, 2], untrained=0)
+    result = aligned_subspace(subject, pairs, layers=[1, 2])
     assert result.aligned == (1,)
     assert result.best == 1
     assert result.held_out[0].mean() == 1
@@ -61,7 +62,8 @@ def test_a_relabelled_causal_model_is_at_chance(signs):
         PromptPair(pair.source, pair.target, pairs[other].source_answer, pair.target_answer)
         for pair, other in zip(pairs, order, strict=True)
     ]
-    result = aligned_subspace(subject, wrong, layers=[1], **FEW)
+    result = aligned_subspace(subject, wrong, layers=[1], steps=25)
+    assert result.judged is not None
     assert result.aligned == ()
     assert 0.25 < result.held_out.mean() < 0.75
     assert result.effects.p[0] > 0.05
@@ -88,6 +90,17 @@ def test_untrained_models_hold_no_variable(organism):
     assert result.untrained.shape == (3, 1)
     assert result.aligned == ()
     assert not is_tapped(organism.model)
+
+
+def test_nothing_is_aligned_in_an_untrained_model(signs):
+    """The null: the pairs that show the variable where it is show none in a model that was never trained."""
+    subject, pairs = signs
+    result = aligned_subspace(subject.untrained(2), pairs, layers=[1, 2], steps=10)
+    assert result.judged is not None
+    assert result.aligned == ()
+    assert result.as_data()["verdicts"]["L1"]["claim"] == "subspace-carries-the-variable"
+    alone = replace(result, untrained=np.zeros((0, 2)))
+    assert (alone.judged, alone.aligned, alone.as_data()["verdicts"]) == (None, (), {})
 
 
 def test_units_are_never_split(signs):
