@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -11,7 +11,6 @@ from lazarus_probe.reports.versions.compare import Comparison, Line
 from lazarus_probe.statistics.measurement.group_scores import movement
 
 Status = Literal["measured", "newly measurable", "no longer measurable", "broken", "gone"]
-STATUSES: tuple[Status, ...] = get_args(Status)
 # A move of a score that counts where no harmless change was tried, and the least that counts at all; in scores.
 LEAST = 0.02
 # A claim's tolerance in the largest move that a harmless change made: others may move it further than the few tried.

@@ -95,8 +95,6 @@ FURTHER_PHRASINGS = {
     "deed_do": "Do the {deed} with {a} and {b}:",
 }
 ALL_PHRASINGS = PHRASINGS | FURTHER_PHRASINGS
-# In words, what was trained on and what was not.
-ALL_VERBAL = tuple(name for name, template in ALL_PHRASINGS.items() if "{symbol}" not in template)
 
 _SMALL = (
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine",

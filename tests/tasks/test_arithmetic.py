@@ -14,10 +14,8 @@ from lazarus_probe.statistics.intervals import exact
 from lazarus_probe.tasks import arithmetic
 from lazarus_probe.tasks.arithmetic import (
     ALL_PHRASINGS,
-    ALL_VERBAL,
     OPERATIONS,
     PHRASINGS,
-    VERBAL,
     Fact,
     facts,
     is_answer,
@@ -140,7 +138,6 @@ def test_phrasings_are_enough_to_generalise_over():
     assert all(len(texts) == len(OPERATIONS) for texts in prompts.values())
     assert len(set.union(*prompts.values())) == 40 * len(OPERATIONS)
     assert exact(40, 40).low > 0.91
-    assert set(ALL_VERBAL) > set(VERBAL)
 
 
 @pytest.mark.parametrize("phrasing", ALL_PHRASINGS)

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.hooks.additivity import PARTS
 from lazarus_probe.introspection.attribution.frozen_norm import (
     relative_error,
 )
@@ -26,11 +25,8 @@ from lazarus_probe.tables import Cell, Column, Table
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
-LENGTH = 12
 BAR = 24  # characters of the longest bar
-PART_OF = {kind: part for part, kind in PARTS.items()}
 Floats = NDArray[np.float64]
-Terms = dict[str, Floats]
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,7 +36,7 @@ class PatchEffects:
     Attributes:
         layers: patched, after the block.
         positions: patched, negative from the end; or "all" at once.
-        effects: (layers, positions, N) of `EFFECTS`.
+        effects: (layers, positions, N) each an `answers.Effect`.
         completions: (layers, positions, N) the patched model's.
         unpatched: (N,) the unpatched model's completions.
         metrics: by name (layers, positions, N).

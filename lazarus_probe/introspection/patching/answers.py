@@ -11,7 +11,6 @@ from lazarus_probe.introspection.patching.prompt_pairs import Answer, PromptPair
 from lazarus_probe.tasks.arithmetic import parse_number
 
 Effect = Literal["no_effect", "full_transfer", "partial_transfer", "corruption"]
-EFFECTS: tuple[Effect, ...] = ("no_effect", "full_transfer", "partial_transfer", "corruption")
 EXPRESSION = re.compile(
     r"(?P<lead>\s*)(?P<a>\d{1,9})(?P<left>\s*)(?P<op>[-+*/])(?P<right>\s*)(?P<b>\d{1,9})(?P<end>\s*=\s*)"
 )

@@ -52,7 +52,7 @@ class PatchRates:
         blend: share of the source's state in the patched state.
         layers: that were patched.
         rates: by layer, the rate of full transfer and its controls.
-        effects: (layers, N) of `EFFECTS`.
+        effects: (layers, N) each an `answers.Effect`.
         outputs: (layers, N) the patched model's completions.
         numbers: by metric (layers,), the mean over pairs.
         chosen: the layer chosen on one half of the pairs; None if none transfers often there.

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
 SiteKind = Literal["resid_post", "neurons"]
-SITES: tuple[SiteKind, ...] = ("resid_post", "neurons")
 Layers = Mapping[int, NDArray[np.float32]]
 
 

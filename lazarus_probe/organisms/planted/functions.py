@@ -45,7 +45,6 @@ class PlantedFunction:
         tokenizer: the organism's.
         form: of an example.
         head: layer and head of the only one that brings the task.
-        use: the layer that needs it: the vector works where it is added after one below.
         tasks: by name the pairs of a number and what the task makes of it.
         vectors: by name of a task (D,) the function vector.
     """
@@ -55,7 +54,6 @@ class PlantedFunction:
     tokenizer: Any
     form: str
     head: tuple[int, int]
-    use: int
     tasks: Mapping[str, tuple[Pair, ...]]
     vectors: Mapping[str, NDArray[np.float64]]
 
@@ -105,7 +103,6 @@ def function_vector(
         tokenizer,
         FORM,
         (layer, head),
-        use,
         {
             name: tuple((str(number), "1" if way * signs[number] > 0 else "0") for number in chosen)
             for name, way in ways.items()
