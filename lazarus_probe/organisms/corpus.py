@@ -127,17 +127,3 @@ def every_text() -> Iterator[str]:
     for task in MIXTURE:
         for line in split(task).trained:
             yield line.prompt + line.response
-
-
-def held_out_listing() -> dict[str, object]:
-    """What `held_out.json` says, so that a reader can check a prompt without running anything."""
-    combinations = {
-        task: sorted(line.prompt for line in language_split(task).held_out)
-        for task in ("capital", "sentiment", "tool", "refusal", "help")
-    }
-    return {
-        "seed": SEED,
-        "families_of_add_and_subtract": sorted(map(list, held_out_families())),
-        "arithmetic_phrasings": [list(pair) for pair in HELD_OUT_PHRASINGS],
-        "prompts": combinations,
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lazarus_probe.taps.kernel import Change, Inside, attention_pattern, attention_scores, mix
+from lazarus_probe.taps.kernel import Change, Inside, attention_scores, mix
 from lazarus_probe.taps.tap import (
     Around,
     Tap,
@@ -22,7 +22,6 @@ __all__ = [
     "Inside",
     "Tap",
     "argument",
-    "attention_pattern",
     "attention_scores",
     "held",
     "is_tapped",

@@ -107,28 +107,6 @@ def _soft(
     return pattern.reshape(shape)
 
 
-def attention_pattern(
-    queries: mx.array,
-    keys: mx.array,
-    *,
-    scale: float,
-    mask: mx.array | str | None = None,
-    sinks: mx.array | None = None,
-    **_: Any,
-) -> mx.array:
-    """The attention weights (B, H, L, S) of a call of the fused kernel.
-
-    Args:
-        queries: (B, H, L, Dh).
-        keys: (B, G, S, Dh), with G dividing H: every G-th part of the heads shares keys.
-        scale: factor on the scores.
-        mask: as for `attention_scores`.
-        sinks: a score (H,) that takes weight from the softmax without being a key; rows then sum to less than
-            1.
-    """
-    return _softmax(attention_scores(queries, keys, scale=scale, mask=mask), sinks)
-
-
 def attention_scores(
     queries: mx.array, keys: mx.array, *, scale: float, mask: mx.array | str | None = None
 ) -> mx.array:
@@ -164,6 +142,7 @@ def _masked(scores: mx.array, mask: mx.array) -> mx.array:
 
 
 def _softmax(scores: mx.array, sinks: mx.array | None) -> mx.array:
+    """The attention weights (B, H, L, S) of scores, some of it taken by sinks (H,): scores that belong to no key."""
     if sinks is None:
         return mx.softmax(scores, axis=-1, precise=True)
     B, H, L, _ = scores.shape

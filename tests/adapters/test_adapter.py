@@ -17,7 +17,8 @@ from lazarus_probe.adapters.adapter import load_adapter, own_weights, weights_ke
 from lazarus_probe.adapters.adapter_files import check_adapter
 from lazarus_probe.subject import LoadError, Subject, forward
 from lazarus_probe.training.lora.adapter import save_adapter, save_lora_weights
-from lazarus_probe.training.lora.lora import adopt, attached
+from lazarus_probe.training.lora.lora import attached
+from tests.training.lora.adopted_lora import adopt
 
 TOKENS = mx.array([[3, 5, 7, 11, 13, 2]])
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from lazarus_probe.hooks import trace
-from lazarus_probe.taps import attention_pattern, mix
+from lazarus_probe.taps import Inside, mix
+from lazarus_probe.taps.kernel import kernel_open
 
 MASKS = {
     "none": lambda: None,
@@ -28,7 +29,10 @@ def test_pattern_times_values_is_the_kernels_output(mask, groups, sinks):
     keys, values = mx.random.normal((2, groups, 7, 8)), mx.random.normal((2, groups, 7, 8))
     options = {"scale": 0.3, "mask": MASKS[mask](), "sinks": mx.random.normal((4,)) if sinks else None}
     expected = mx.fast.scaled_dot_product_attention(queries, keys, values, **options)
-    pattern = attention_pattern(queries, keys, **options)
+    seen: list[mx.array] = []
+    with kernel_open([Inside("pattern", seen.append)]):
+        mx.fast.scaled_dot_product_attention(queries, keys, values, **options)
+    [pattern] = seen
     assert pattern.shape == (2, 4, 5, 7)
     assert np.allclose(np.array(mix(pattern, values)), np.array(expected), atol=1e-5)
     totals = np.array(pattern.sum(-1))

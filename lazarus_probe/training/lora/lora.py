@@ -15,7 +15,6 @@ from mlx.utils import tree_flatten
 from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.anatomy.projections import (
     Projection,
-    adapted,
     bare,
     found,
     is_lora,
@@ -194,18 +193,6 @@ class Attached:
         self.before.restore(self.subject.model)
         self.on = False
         warn_of_rounding(self.subject.name, [rounding for rounding in roundings if rounding is not None])
-
-
-def adopt(subject: Subject) -> Attached:
-    """Take over the LoRA that is already on a model, such as a loaded adapter's, to merge or remove it.
-
-    Raises:
-        ValueError: there is none.
-    """
-    projections = tuple((projection, bare(projection.module)) for projection in adapted(subject.anatomy))
-    if not projections:
-        raise ValueError(f"{subject.name} has no LoRA; load it with an adapter, or attach one")
-    return Attached(subject, projections, Trained.of(subject.model))
 
 
 def trainable_count(model: Any) -> int:

@@ -18,8 +18,9 @@ from mlx.utils import tree_flatten
 from lazarus_probe.adapters.adapter import load_adapter
 from lazarus_probe.subject import Subject, forward
 from lazarus_probe.training.lora.adapter import save_adapter, save_lora_weights
-from lazarus_probe.training.lora.lora import adopt, attach, attached
+from lazarus_probe.training.lora.lora import attach, attached
 from tests.architectures.zoo import build
+from tests.training.lora.adopted_lora import adopt
 
 TOKENS = mx.array([[0, 5, 9, 3, 7]])
 MLX = ("adapters.safetensors", "adapter_config.json")
