@@ -23,7 +23,6 @@ from lazarus_probe.claims.claim import POSITIVE, Claim
 from lazarus_probe.claims.falsify import Rows, falsify
 from lazarus_probe.experiments.classifier_emergence.measures import arms_of, measure
 from lazarus_probe.experiments.mixture import mixture
-from lazarus_probe.introspection.ablation.effects import held_out_half
 from lazarus_probe.introspection.geometry.tuning import Change, changed, unchanged
 from lazarus_probe.statistics.clustered import paired_interval
 from lazarus_probe.statistics.difference import difference_interval
@@ -132,7 +131,7 @@ def gate(claim: Claim, rng: Generator, perfect: bool) -> list[Measurement]:
     }
     kinds = np.array([kind for kind, facts in drawn.items() for _ in facts])
     units = np.array([str(fact.family) for facts in drawn.values() for fact in facts])
-    half = held_out_half(units, 0)
+    half = np.isin(np.arange(len(units)), halves_of_units(units, np.random.default_rng(0))[1])
     of_kind = {kind: units[half & (kinds == kind)] for kind in drawn}
     score, interval = _gap(of_kind["prime"], of_kind["trivial"])
     gains = {"random_neurons": of_kind["trivial"], "factorisable": of_kind["factorisable"]}

@@ -26,7 +26,6 @@ from perfect import (
 from perfect_choices import CHOICES
 
 from lazarus_probe.claims.claim import Claim
-from lazarus_probe.introspection.ablation.effects import held_out_half
 from lazarus_probe.tasks import language, prompts
 from lazarus_probe.tasks.arithmetic import SYMBOLIC
 from lazarus_probe.tasks.strategies import arithmetic_slices, pair_slices
@@ -88,11 +87,6 @@ def beyond_range(claim: Claim, rng: Generator) -> list[str]:
     return [name for name, beyond in zip(numbers.groups, numbers.beyond, strict=True) if beyond]
 
 
-def confirmed_by_half(units: Sequence[str]) -> list[str]:
-    """The units of the half that `max_ablation_effect` tests."""
-    return [name for name, tested in zip(units, held_out_half(units, 0), strict=True) if tested]
-
-
 RATES: Mapping[str, Builder] = {
     "arithmetic-in-every-form": lambda claim, _, perfect: every_slice(claim, perfect, arithmetic_slices()),
     "order-does-not-matter": lambda claim, _, perfect: every_slice(
@@ -102,7 +96,7 @@ RATES: Mapping[str, Builder] = {
         claim, perfect, pair_slices(), passes=4, fresh=64
     ),
     "no-single-layer-holds-digit-products": rates(
-        lambda *_: confirmed_by_half(of_facts(digit_facts("multiply")))
+        lambda *_: confirmed(of_facts(digit_facts("multiply")))
     ),
     "late-attention-binds-operands": rates(sampled("multiply", "questions", lambda f: f.a > 10 and f.b > 10)),
     "early-mlp-makes-tool-calls": early_mlp,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lazarus_probe.hooks.model_sites import kinds_at
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.introspection.ablation.config import AblationType
-from lazarus_probe.introspection.ablation.effects import Task, ablate_each, held_out_half
+from lazarus_probe.introspection.ablation.effects import Task, ablate_each
 from lazarus_probe.introspection.ablation.methods import (
     Edits,
     ablated_completions,
@@ -28,6 +28,7 @@ from lazarus_probe.introspection.ablation.methods import (
 from lazarus_probe.introspection.generation.damage import Unrelated
 from lazarus_probe.statistics.clustered import paired_interval, proportion_interval
 from lazarus_probe.statistics.difference import difference_interval
+from lazarus_probe.statistics.folds import halves_of_units
 from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.measurement import Control, Curve, Example, Measurement, some_examples
 from lazarus_probe.tasks.arithmetic import is_answer
@@ -82,9 +83,9 @@ def grade(
     Raises:
         ValueError: no prompts, or fewer than 4 families.
     """
-    confirming = held_out_half(families, seed)
+    _, testing = halves_of_units(families, np.random.default_rng(seed))
     task = Task(prompts, expected, families, lambda i, text: is_answer(text, expected[i]), max_tokens)
-    return Graded(task, np.array(kinds), task.answered(subject), confirming)
+    return Graded(task, np.array(kinds), task.answered(subject), np.isin(np.arange(len(prompts)), testing))
 
 
 def differential_ablation(

@@ -25,6 +25,7 @@ from lazarus_probe.introspection.ablation.methods import (
     replacement,
 )
 from lazarus_probe.introspection.generation.damage import Unrelated
+from lazarus_probe.statistics.folds import halves_of_units
 from lazarus_probe.statistics.measurement import Curve, Measurement, some_examples
 from lazarus_probe.statistics.rates import rate, unpaired_control
 from lazarus_probe.sweep import Mean, Zero, answer, sweep
@@ -169,10 +170,10 @@ def max_ablation_effect(
         ValueError: as `ablate_each`, or units that cannot be halved.
     """
     effects = ablate_each(subject, task, [*components, positive], method, seed)
-    held_out = held_out_half(task.units, seed)
+    choosing, testing = halves_of_units(task.units, np.random.default_rng(seed))
     broken = effects.broken[:-1]
-    worst = int(broken[:, ~held_out].mean(axis=1).argmax())
-    rows = np.flatnonzero(held_out).tolist()
+    worst = int(broken[:, choosing].mean(axis=1).argmax())
+    rows = testing.tolist()
     tested = task.take(rows)
     shares = broken.mean(axis=1).tolist()
     return rate(
@@ -256,18 +257,6 @@ def layers_ablation_effect(
     broken_there = ablate_each(subject, unaffected, components[:1], method, seed).broken[0]
     control = unpaired_control("other_task", measured, broken_there, unaffected.units, seed)
     return replace(measured, controls=(*measured.controls, control))
-
-
-def held_out_half(units: Sequence[str] | NDArray[Any], seed: int) -> NDArray[np.bool_]:
-    """(N,) the rows to test on; a component is chosen on the others, and no unit is in both.
-
-    Raises:
-        ValueError: fewer than 4 units.
-    """
-    names = np.random.default_rng(seed).permutation(np.unique(units))
-    if len(names) < 4:
-        raise ValueError(f"{len(names)} independent units; give at least 4, half of them to choose on")
-    return np.isin(units, names[::2])
 
 
 def head_sites(subject: Subject) -> list[Site]:
