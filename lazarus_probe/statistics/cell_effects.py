@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lazarus_probe.statistics.clusters import cluster_means
 from lazarus_probe.statistics.permutation import sign_step_down
-from lazarus_probe.statistics.student import Estimate, mean_t_interval
+from lazarus_probe.statistics.student import Estimate, clustered_t_interval, mean_t_interval
 
 FEWEST_UNITS = 5  # 5 signs have 32 patterns, so that p can be below .05
 MARKED = 0.05
@@ -41,7 +41,7 @@ class CellEffects:
     @cached_property
     def effect(self) -> Estimate:
         """(K,) mean effect, with its interval over units."""
-        return mean_t_interval(cluster_means(self.effects.T, self.units))
+        return clustered_t_interval(self.effects.T, self.units)
 
     @cached_property
     def gains(self) -> NDArray[Any]:

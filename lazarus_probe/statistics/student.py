@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lazarus_probe.statistics.clusters import cluster_means
+
 
 class Estimate(NamedTuple):
     """A mean over rows and its interval, each of the shape of a row."""
@@ -33,6 +35,11 @@ def mean_t_interval(values: ArrayLike, level: float = 0.95) -> Estimate:
         return Estimate(mean, unknown, unknown)
     reach = float(stdtrit(count - 1, (1 + level) / 2)) * rows.std(axis=0, ddof=1) / sqrt(count)
     return Estimate(mean, mean - reach, mean + reach)
+
+
+def clustered_t_interval(values: ArrayLike, units: ArrayLike, level: float = 0.95) -> Estimate:
+    """`mean_t_interval` over the means of independent units (N,), each of one or several rows (N, ...)."""
+    return mean_t_interval(cluster_means(values, units), level)
 
 
 def next_above(values: ArrayLike, level: float = 0.95) -> float:

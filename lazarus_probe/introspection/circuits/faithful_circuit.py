@@ -33,10 +33,9 @@ from lazarus_probe.introspection.circuits.faithfulness import units_of
 from lazarus_probe.introspection.circuits.find_circuit import STRONGEST
 from lazarus_probe.introspection.circuits.pair_sets import PairSet, answered_pairs, plain_values
 from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
-from lazarus_probe.statistics.clusters import cluster_means
 from lazarus_probe.statistics.measurement import Measurement, Part
 from lazarus_probe.statistics.rates import rate
-from lazarus_probe.statistics.student import mean_t_interval
+from lazarus_probe.statistics.student import clustered_t_interval
 from lazarus_probe.subject.control_models import ControlModel, ControlModels, built, faced
 
 if TYPE_CHECKING:
@@ -182,7 +181,7 @@ class _PartedCircuit:
         """The nodes of each block, and the edges with the largest scores: intervals over groups (P,), and pairs."""
         of_groups = units_of([groups[row] for row in self.parts[0]])
         best = self.best[:DRAWN]
-        estimate = mean_t_interval(cluster_means(self.scores.values[:, best], of_groups))
+        estimate = clustered_t_interval(self.scores.values[:, best], of_groups)
         ends: Floats = np.stack([estimate.mean, estimate.low, estimate.high], axis=1)
         return {
             "blocks": [[block.heads, block.kv_heads, block.mlp] for block in self.graph.blocks],

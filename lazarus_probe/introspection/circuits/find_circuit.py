@@ -38,8 +38,7 @@ from lazarus_probe.introspection.circuits.faithfulness import (
 from lazarus_probe.introspection.circuits.pair_sets import PairSet, answered_pairs
 from lazarus_probe.introspection.circuits.pruning import prune_circuit
 from lazarus_probe.introspection.patching.prompt_pairs import PromptPair
-from lazarus_probe.statistics.clusters import cluster_means
-from lazarus_probe.statistics.student import mean_t_interval
+from lazarus_probe.statistics.student import clustered_t_interval
 
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
@@ -214,7 +213,7 @@ def _edges(
 
 def _figures(values: NDArray[np.float64], groups: Sequence[Hashable]) -> list[Figure]:
     """By column of values (P, K) its mean over groups, with the interval."""
-    estimate = mean_t_interval(cluster_means(values, units_of(groups)))
+    estimate = clustered_t_interval(values, units_of(groups))
     rows: NDArray[np.float64] = np.stack([estimate.mean, estimate.low, estimate.high], axis=1)
     return [Figure(value=value, low=low, high=high) for value, low, high in rows.tolist()]
 

@@ -29,9 +29,8 @@ from lazarus_probe.introspection.patching.corrupted_runs import (
 )
 from lazarus_probe.introspection.patching.windows import named_window, windows_with
 from lazarus_probe.statistics.cell_effects import CellEffects, mark
-from lazarus_probe.statistics.clusters import cluster_means
 from lazarus_probe.statistics.measurement import Damage
-from lazarus_probe.statistics.student import Estimate, mean_t_interval
+from lazarus_probe.statistics.student import Estimate, clustered_t_interval
 from lazarus_probe.subject.batches import Prompt, encode_all
 from lazarus_probe.subject.spans import Span
 from lazarus_probe.sweep.metrics import Tokens, logit_diff, probability, reader
@@ -87,9 +86,7 @@ class CausalTrace:
     @property
     def total(self) -> Estimate:
         """What the corruption loses of the metric, with its interval over units: the total effect."""
-        return mean_t_interval(
-            cluster_means(self.clean[self.metric] - self.corrupted[self.metric], self.units)
-        )
+        return clustered_t_interval(self.clean[self.metric] - self.corrupted[self.metric], self.units)
 
     @cached_property
     def effects(self) -> CellEffects:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.introspection.steering.log_odds import over_prompts
 from lazarus_probe.statistics.clustered import paired_interval, proportion_interval
 from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.permutation import max_statistic_p
-from lazarus_probe.statistics.student import mean_t_interval
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class Effect:
                 return proportion_interval(values, units)
             interval = paired_interval(values, units)
         else:
-            _, low, high = mean_t_interval([values[units == prompt].mean() for prompt in np.unique(units)])
+            _, low, high = over_prompts(values, units)
             interval = Interval(float(low), float(high))
         return Interval(max(interval.low, self.bounds[0]), min(interval.high, self.bounds[1]))
 

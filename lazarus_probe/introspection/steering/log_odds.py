@@ -31,8 +31,8 @@ def gained(
         kept: fields of the measurement: p, details, examples, curves, damage, seed.
     """
     units = np.asarray(prompts)
-    score = _over_prompts(gains, units)
-    over_random = _over_prompts(gains - random.mean(axis=0), units)
+    score = over_prompts(gains, units)
+    over_random = over_prompts(gains - random.mean(axis=0), units)
     control = Control("random_direction", float(random.mean()), *map(float, over_random))
     if len(random) >= FEWEST:
         control = one_more(control, random.mean(axis=1).tolist())
@@ -52,5 +52,6 @@ def gained(
     )
 
 
-def _over_prompts(values: NDArray[np.float64], units: NDArray[Any]) -> Estimate:
+def over_prompts(values: NDArray[np.float64], units: NDArray[Any]) -> Estimate:
+    """The mean over prompts, each counted once, with Student's interval."""
     return mean_t_interval([values[units == prompt].mean() for prompt in np.unique(units)])
