@@ -17,6 +17,7 @@ from lazarus_probe.anatomy.anatomy import Anatomy, UnsupportedArchitecture
 from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.places import resid_layout
 from lazarus_probe.hooks.trace import trace
+from lazarus_probe.subject.relative_depth import layer_number
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import Around, Tap, argument, held, original, tapped
 
@@ -77,10 +78,7 @@ def resume(subject: Subject, resid: mx.array, layer: int, tokens: mx.array | Non
         >>> np.allclose(resume(subject, run["resid_pre.3"], layer=3), run.logits, atol=1e-3)
         True
     """
-    count = subject.anatomy.num_layers
-    if not -count <= layer < count:
-        raise IndexError(f"layer {layer} is out of range: the model has layers 0 to {count - 1}")
-    return replay(subject, resid, layer % count, tokens)
+    return replay(subject, resid, layer_number(layer, subject.anatomy.num_layers), tokens)
 
 
 def require_free_tail(subject: Subject) -> None:

@@ -1,4 +1,4 @@
-"""Which layer of a model corresponds to a published one of another model."""
+"""Layers by their relative depth, as published of other models, by a number from either end, or evenly spaced."""
 
 from __future__ import annotations
 
@@ -28,3 +28,26 @@ def layer_at(depth: float, num_layers: int) -> int:
             f"a model of {num_layers} layer has none before its last one: name the layer instead"
         )
     return min(int(depth * num_layers + ROUNDING), num_layers - 2)
+
+
+def layer_number(layer: int, num_layers: int, what: str = "layer") -> int:
+    """A layer counted from 0; a negative one counts from the last.
+
+    Args:
+        layer: the number that was given.
+        num_layers: of the model.
+        what: what an error calls it.
+
+    Raises:
+        IndexError: the model does not have it.
+    """
+    if not -num_layers <= layer < num_layers:
+        raise IndexError(f"{what} {layer} is out of range: the model has layers 0 to {num_layers - 1}")
+    return layer % num_layers
+
+
+def spaced_layers(num_layers: int, count: int) -> list[int]:
+    """At most `count` layers, evenly spaced from the first to the last."""
+    count = min(count, num_layers)
+    step = (num_layers - 1) / max(1, count - 1)
+    return sorted({round(index * step) for index in range(count)})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from lazarus_probe.subject.relative_depth import layer_at
+from lazarus_probe.subject.relative_depth import layer_at, layer_number
 from lazarus_probe.tasks.arithmetic import OPERATIONS
 from lazarus_probe.training.settings import Names, UserPath
 
@@ -50,16 +50,13 @@ class DualReward:
             IndexError: there is no such layer.
             ValueError: it is the last one, whose lens is the model's answer and cannot name the class as well.
         """
-        layer = classifier_layer(num_layers) if self.classifier_layer is None else self.classifier_layer
-        if not -num_layers <= layer < num_layers:
-            raise IndexError(
-                f"classifier layer {layer} is out of range: the model has layers 0 to {num_layers - 1}"
-            )
-        if layer % num_layers == num_layers - 1:
+        given = classifier_layer(num_layers) if self.classifier_layer is None else self.classifier_layer
+        layer = layer_number(given, num_layers, "classifier layer")
+        if layer == num_layers - 1:
             raise ValueError(
-                f"classifier layer {layer} is the last: what it names is the answer; give one of 0 to {num_layers - 2}"
+                f"classifier layer {given} is the last: what it names is the answer; give one of 0 to {num_layers - 2}"
             )
-        return layer % num_layers
+        return layer
 
     @property
     def optimisation(self) -> Optimisation:

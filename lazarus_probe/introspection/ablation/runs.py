@@ -28,8 +28,8 @@ from lazarus_probe.introspection.ablation.methods import (
     replacement,
 )
 from lazarus_probe.introspection.ablation.results import Ablation, Ablations
-from lazarus_probe.introspection.capture.model_hooks import layer_of
 from lazarus_probe.introspection.generation.damage import Unrelated
+from lazarus_probe.subject.relative_depth import layer_number
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.sweep import Mean, Resample, Zero, answer, sweep
 from lazarus_probe.sweep.progress import bar
@@ -98,7 +98,7 @@ class AblationRuns:
                 finite logits on unrelated prompts.
             IndexError: a layer that the model does not have.
         """
-        groups = [tuple(layer_of(self.subject, layer) for layer in group) for group in groups]
+        groups = [tuple(layer_number(layer, self.subject.num_layers) for layer in group) for group in groups]
         if not any(groups):
             raise ValueError("no layers to ablate; give at least one")
         methods = list(dict.fromkeys(methods)) or [self.config.ablation_type]

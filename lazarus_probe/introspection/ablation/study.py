@@ -17,7 +17,7 @@ from lazarus_probe.introspection.ablation.criteria import Criterion, criterion_o
 from lazarus_probe.introspection.ablation.results import Ablations
 from lazarus_probe.introspection.ablation.runs import AblationRuns, reference_prompts
 from lazarus_probe.introspection.ablation.text import sweep_text, tasks_text
-from lazarus_probe.introspection.capture.model_hooks import layer_of
+from lazarus_probe.subject.relative_depth import layer_number
 from lazarus_probe.subject.subject import Subject
 
 __all__ = ["AblationConfig", "AblationStudy", "AblationType", "Ablations", "ComponentType"]
@@ -87,7 +87,7 @@ class AblationStudy:
             IndexError: a layer that the model does not have.
             ValueError: a component that a layer does not have, or an empty prompt.
         """
-        layers = tuple(dict.fromkeys(layer_of(self.subject, layer) for layer in layers))
+        layers = tuple(dict.fromkeys(layer_number(layer, self.subject.num_layers) for layer in layers))
         return self._runs([prompt], [], _config(config, component)).without(layers)[0]
 
     def run_layer_sweep(

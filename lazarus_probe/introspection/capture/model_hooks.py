@@ -24,6 +24,7 @@ from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.lens.read_out import own_embedding_scale, read_out
 from lazarus_probe.subject.finite import require_finite
+from lazarus_probe.subject.relative_depth import layer_number
 from lazarus_probe.subject.subject import Subject
 
 # By field of a CaptureConfig: the field of the state that it fills, and the kind of site there.
@@ -233,7 +234,7 @@ class ModelHooks:
             IndexError: the model does not have the layer.
             ValueError: as `forward`.
         """
-        site = Site("resid_post", layer_of(self.subject, layer))
+        site = Site("resid_post", layer_number(layer, self.subject.num_layers))
         with hooked(self.subject, site, self._edits) as captured:
             forward(self.model, _tokens(self.subject, input_ids))
         mx.eval(captured[site])  # and nothing above it
@@ -251,7 +252,7 @@ class ModelHooks:
             KeyError: its hidden states were not kept; the message names those that were.
             UnsupportedArchitecture: the model's tail reads more than the residual stream, and positions were left out.
         """
-        number = layer_of(self.subject, layer)
+        number = layer_number(layer, self.subject.num_layers)
         if number not in self.state.hidden_states:
             captured = ", ".join(map(str, self.state.captured_layers)) or "none; run `forward` first"
             raise KeyError(f"layer {number} was not captured; captured: {captured}")
@@ -260,22 +261,11 @@ class ModelHooks:
         return read_out(self.subject, hidden, normalize, ids if all_positions else None)
 
 
-def layer_of(subject: Subject, layer: int) -> int:
-    """A layer counted from 0; a negative one counts from the last.
-
-    Raises:
-        IndexError: the model does not have it.
-    """
-    count = subject.num_layers
-    if not -count <= layer < count:
-        raise IndexError(f"layer {layer} is out of range: the model has layers 0 to {count - 1}")
-    return layer % count
-
-
 def _requested(subject: Subject, config: CaptureConfig) -> dict[str, list[Site]]:
     """The sites to watch, by the field of the state that they fill."""
     all_layers = config.layers == "all"
-    layers = range(subject.num_layers) if all_layers else [layer_of(subject, int(n)) for n in config.layers]
+    count = subject.num_layers
+    layers = range(count) if all_layers else [layer_number(int(layer), count) for layer in config.layers]
     sites: dict[str, list[Site]] = {}
     for option, (name, kind) in KINDS.items():
         if getattr(config, option):

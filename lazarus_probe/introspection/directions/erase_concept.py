@@ -33,6 +33,7 @@ from lazarus_probe.statistics.folds import halves
 from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.permutation import group_permutations
 from lazarus_probe.subject.batches import Prompt, encode_all
+from lazarus_probe.subject.relative_depth import spaced_layers
 from lazarus_probe.sweep.engine import sweep
 from lazarus_probe.sweep.metrics import logit_diff
 from lazarus_probe.sweep.progress import bar
@@ -147,7 +148,7 @@ def erase_concept(
 def _layers(subject: Subject, layers: Sequence[int] | None) -> list[int]:
     count = subject.num_layers
     if layers is None:
-        return np.unique(np.linspace(0, count - 1, min(6, count)).round().astype(int)).tolist()
+        return spaced_layers(count, 6)
     if not layers:
         raise ValueError("no layers to erase after; give at least one")
     if wrong := [layer for layer in layers if not 0 <= layer < count]:

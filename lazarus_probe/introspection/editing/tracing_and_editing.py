@@ -21,6 +21,7 @@ from lazarus_probe.introspection.patching.windows import windows_with
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.batches import Prompt
+from lazarus_probe.subject.relative_depth import spaced_layers
 from lazarus_probe.subject.spans import span
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def tracing_tells_editing(
     if not wordings:
         raise ValueError("no other wordings; give at least one, which the edit was not fitted to")
     # In the last block nothing reads a token before the last any more.
-    spaced = np.unique(np.linspace(0, subject.num_layers - 2, LAYERS).round().astype(int)).tolist()
+    spaced = spaced_layers(subject.num_layers - 1, LAYERS)
     layers = [layer for (layer,) in windows_with(subject, "neurons", spaced, 1)]
     windows = windows_with(subject, "mlp_out", layers, max(1, round(share * subject.num_layers)))
     encoded = [subject.encode(prompt) for prompt in prompts]

@@ -25,6 +25,7 @@ from lazarus_probe.statistics.rates import rate
 from lazarus_probe.statistics.sequential.until_known import Rows, rate_until_known
 from lazarus_probe.subject.batches import Prompt, encode_all
 from lazarus_probe.subject.control_models import ControlModel, ControlModels, faced
+from lazarus_probe.subject.relative_depth import spaced_layers
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.claim import Claim
@@ -184,7 +185,7 @@ def _block(subject: Subject, layer: int) -> int:
 
 def curve_layers(num_layers: int) -> list[int]:
     """The layers of a curve: all of a model, or some of a deep one."""
-    return sorted(set(np.linspace(0, num_layers - 1, min(num_layers, CURVE)).round().astype(int).tolist()))
+    return spaced_layers(num_layers, CURVE)
 
 
 def layer_curve(name: str, by_layer: NDArray[np.float64], layers: Sequence[int] | None = None) -> Curve:

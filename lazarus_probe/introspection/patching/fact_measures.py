@@ -28,6 +28,7 @@ from lazarus_probe.statistics.folds import halves_of_units
 from lazarus_probe.statistics.measurement import Measurement
 from lazarus_probe.statistics.rates import rate
 from lazarus_probe.subject.batches import Prompt, encode_all
+from lazarus_probe.subject.relative_depth import spaced_layers
 from lazarus_probe.subject.spans import Span
 from lazarus_probe.sweep.metrics import probability, reader
 
@@ -43,8 +44,7 @@ LEAST_LOST = 1e-6  # of the answer's probability; less is rounding
 
 def windows_of(num_layers: int, share: float) -> tuple[list[int], int]:
     """The middles of evenly spaced windows, and how many layers each has: a share of the model's, at least one."""
-    middles = np.unique(np.linspace(0, num_layers - 1, min(WINDOWS, num_layers)).round().astype(int))
-    return middles.tolist(), max(1, round(share * num_layers))
+    return spaced_layers(num_layers, WINDOWS), max(1, round(share * num_layers))
 
 
 def read_by_attention(

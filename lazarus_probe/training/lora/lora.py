@@ -23,6 +23,7 @@ from lazarus_probe.anatomy.projections import (
     with_lora,
 )
 from lazarus_probe.anatomy.random_state import random_state
+from lazarus_probe.subject.relative_depth import layer_number
 from lazarus_probe.taps import is_tapped
 from lazarus_probe.training.lora.merging import merged, rounding_of, warn_of_rounding
 from lazarus_probe.training.lora.trained import Trained
@@ -236,10 +237,7 @@ def chosen_layers(subject: Subject, layers: Sequence[int] | None) -> list[int]:
         ValueError: no layer is given.
     """
     count = subject.num_layers
-    for layer in layers or ():
-        if not -count <= layer < count:
-            raise IndexError(f"layer {layer} is out of range: the model has layers 0 to {count - 1}")
-    chosen = range(count) if layers is None else sorted({layer % count for layer in layers})
+    chosen = range(count) if layers is None else sorted({layer_number(layer, count) for layer in layers})
     if not chosen:
         raise ValueError("no layer is left to train; give at least one")
     return list(chosen)
