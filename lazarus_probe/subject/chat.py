@@ -40,6 +40,11 @@ def in_chat(subject: Subject, text: str) -> ChatPrompt:
     return templated(subject, [{"role": "user", "content": text}], open_answer=True)
 
 
+def chat_prompts(subject: Subject, prompts: Sequence[str], chat: bool) -> list[str]:
+    """The prompts, each `in_chat` if requested."""
+    return [in_chat(subject, prompt) for prompt in prompts] if chat else list(prompts)
+
+
 def templated(
     subject: Subject, messages: Sequence[Mapping[str, str]], *, open_answer: bool = False
 ) -> ChatPrompt:

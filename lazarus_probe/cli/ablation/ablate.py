@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +13,6 @@ from lazarus_probe.introspection.ablation.config import AblationConfig, Ablation
 
 if TYPE_CHECKING:
     from lazarus_probe.introspection.ablation.results import Ablations
-    from lazarus_probe.subject.subject import Subject
 
 PLACEHOLDER = "x"
 WIDE = 6  # most prompts in a matrix
@@ -79,7 +77,7 @@ def ablate(
     from lazarus_probe.introspection.ablation.runs import AblationRuns, reference_prompts
     from lazarus_probe.introspection.ablation.text import matrix_text, sweep_text, together_text
     from lazarus_probe.introspection.generation.damage import unrelated_prompts
-    from lazarus_probe.subject.chat import has_chat_template
+    from lazarus_probe.subject.chat import chat_prompts, has_chat_template
     from lazarus_probe.subject.subject import Subject
 
     subject, unrelated = Subject.load(model, adapter), unrelated_prompts()
@@ -88,17 +86,17 @@ def ablate(
         chosen = layers_with(subject, component)
     runs = AblationRuns(
         subject,
-        _formatted(subject, names, chat),
+        chat_prompts(subject, names, chat),
         criteria,
         AblationConfig(method, component, max_tokens, seed=seed),
-        _formatted(subject, reference_prompts(), chat),
+        chat_prompts(subject, reference_prompts(), chat),
         progress=True,
     )
     results = runs.ablations(
         [tuple(chosen)] if multi else [(layer,) for layer in chosen],
         methods=[method, AblationType.ZERO],
         names=names,
-        unrelated=replace(unrelated, prompts=tuple(_formatted(subject, unrelated.prompts, chat))),
+        unrelated=replace(unrelated, prompts=tuple(chat_prompts(subject, unrelated.prompts, chat))),
     )
     mode = "CHAT" if chat else "RAW"
     data = results.as_data() | {"mode": mode, "multi": multi, "about": about(subject, seed)}
@@ -134,13 +132,6 @@ def _pair(text: str) -> tuple[str, str]:
             f"--prompts {text!r}: write a prompt, a colon and the expected output, as in '45*45=:2025'"
         )
     return prompt, expected
-
-
-def _formatted(subject: Subject, texts: Sequence[str], chat: bool) -> list[str]:
-    """Texts in the model's chat template, or unchanged."""
-    from lazarus_probe.subject.chat import in_chat
-
-    return [in_chat(subject, text) for text in texts] if chat else list(texts)
 
 
 def _completions(results: Ablations) -> str:

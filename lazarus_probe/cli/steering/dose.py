@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lazarus_probe.cli.output import about, deliver
-from lazarus_probe.cli.steering.steering import Steering, chat_prompts, heading, load, vector_of
+from lazarus_probe.cli.steering.steering import Steering, heading, load, vector_of
 from lazarus_probe.cli.watching import watched
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def measure_doses(
     subject = load(steering, model, adapter)
     from lazarus_probe.introspection.generation.damage import unrelated_prompts
     from lazarus_probe.introspection.steering.dose_response import dose_response
+    from lazarus_probe.subject.chat import chat_prompts
 
     unrelated = unrelated_prompts()
     with watched("measure") as check:

@@ -89,13 +89,6 @@ def label(steering: Steering, sign: float) -> str:
     return steering.labels[side] or saved[side] or ("positive", "negative")[side]
 
 
-def chat_prompts(subject: Subject, prompts: Sequence[str], chat: bool) -> list[str]:
-    """The prompts, in the model's chat template if requested."""
-    from lazarus_probe.subject.chat import in_chat
-
-    return [in_chat(subject, prompt) for prompt in prompts] if chat else list(prompts)
-
-
 def load(steering: Steering, model: str, adapter: Path | None) -> Subject:
     """The model; a direction that comes from another one is noted on standard error."""
     from lazarus_probe.subject.subject import Subject
@@ -115,6 +108,7 @@ def extract_direction(
     """Extract a direction, print it, and save it if an output was given."""
     from lazarus_probe.introspection.directions.difference_of_means import contrast_direction
     from lazarus_probe.introspection.directions.direction_file import write_direction
+    from lazarus_probe.subject.chat import chat_prompts
     from lazarus_probe.subject.subject import Subject
 
     subject = Subject.load(model, adapter)
@@ -155,6 +149,7 @@ def compare_coefficients(
     """Steer prompts by each coefficient, and print the completions."""
     subject = load(steering, model, adapter)
     from lazarus_probe.introspection.steering.vectors import SteeringVectors, multiples, steered_completions
+    from lazarus_probe.subject.chat import chat_prompts
 
     vector = vector_of(steering, subject)
     vectors = multiples(vector, [0.0, *steering.coefficients])

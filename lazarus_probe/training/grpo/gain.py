@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lazarus_probe.organisms import corpus
 from lazarus_probe.statistics.clustered import paired_interval
 from lazarus_probe.statistics.intervals import Interval
-from lazarus_probe.subject.chat import in_chat
+from lazarus_probe.subject.chat import chat_prompts
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.tasks.arithmetic import OPERATIONS, SYMBOLIC, VERBAL, Fact, facts
 
@@ -124,6 +124,5 @@ def greedy_rewards(
     Raises:
         RewardError: the reward fails.
     """
-    inputs = [in_chat(subject, prompt) for prompt in prompts] if chat else list(prompts)
-    answers = greedy(subject, inputs, max_tokens)
+    answers = greedy(subject, chat_prompts(subject, prompts, chat), max_tokens)
     return np.array([reward(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)])
