@@ -6,6 +6,7 @@ damage of an edit to unrelated prompts took a tenth less CPU time on the organis
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,6 +15,8 @@ import numpy as np
 
 from lazarus_probe.anatomy.anatomy import Anatomy
 from lazarus_probe.anatomy.forward_pass import forward, new_cache
+from lazarus_probe.subject.batches import Prompt, by_length, encode_all
+from lazarus_probe.subject.finite import require_finite
 from lazarus_probe.subject.subject import Subject
 from lazarus_probe.taps import Tap, tapped, taps_on, untapped
 
@@ -35,6 +38,26 @@ def last_logits(subject: Subject, tokens: mx.array, cache: list[Any] | None = No
     cache = new_cache(subject.model) if cache is None else cache
     with tapped(last_position(subject.anatomy) if tokens.shape[1] > 1 else ()):
         return subject.model(tokens, cache=cache)[:, -1]
+
+
+def next_token_logits(subject: Subject, prompts: Sequence[Prompt]) -> Iterator[tuple[list[int], mx.array]]:
+    """What a model says after prompts, in batches: the prompts' indices, and their next token's float32 logits (B, V).
+
+    Raises:
+        ValueError: as `by_length` and `encode_all`.
+        NotFinite: logits by which no token can be chosen.
+    """
+    for indices, tokens in by_length(encode_all(subject, prompts)):
+        yield indices, finite_last_logits(subject, tokens)
+
+
+def finite_last_logits(subject: Subject, tokens: mx.array) -> mx.array:
+    """`last_logits` (B, V) of tokens (B, L) in float32.
+
+    Raises:
+        NotFinite: no token can be chosen by them.
+    """
+    return require_finite(subject, tokens, last_logits(subject, tokens).astype(mx.float32))
 
 
 def last_position(anatomy: Anatomy) -> list[Tap]:

@@ -29,8 +29,7 @@ from lazarus_probe.statistics.bounded import bounded_mean_interval
 from lazarus_probe.statistics.measurement import Damage
 from lazarus_probe.subject.batches import Prompt, by_length, encode_all
 from lazarus_probe.subject.dealt import dealt
-from lazarus_probe.subject.finite import require_finite
-from lazarus_probe.subject.last_position import last_logits
+from lazarus_probe.subject.last_position import finite_last_logits
 from lazarus_probe.tasks import language
 
 if TYPE_CHECKING:
@@ -193,5 +192,4 @@ def total_variation(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.flo
 
 def _next_token(subject: Subject, tokens: mx.array) -> NDArray[np.float32]:
     """(B, V) probabilities after prompts of equal length (B, L)."""
-    logits = require_finite(subject, tokens, last_logits(subject, tokens).astype(mx.float32))
-    return np.array(mx.softmax(logits, axis=-1))
+    return np.array(mx.softmax(finite_last_logits(subject, tokens), axis=-1))

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import mlx.core as mx
 import numpy as np
 
 from lazarus_probe.anatomy.forward_pass import log_softmax
-from lazarus_probe.subject.batches import Prompt, by_length, encode_all
-from lazarus_probe.subject.finite import require_finite
-from lazarus_probe.subject.last_position import last_logits
+from lazarus_probe.subject.batches import Prompt
+from lazarus_probe.subject.last_position import next_token_logits
 from lazarus_probe.subject.spellings import FORMS, exact, token_of, word_of
 
 if TYPE_CHECKING:
@@ -74,8 +72,7 @@ def _chances(
 ) -> list[dict[int, float]]:
     """For each prompt, the log probability of each candidate to be its next token."""
     chances: list[dict[int, float]] = [{} for _ in prompts]
-    for indices, tokens in by_length(encode_all(subject, prompts)):
-        logits = require_finite(subject, tokens, last_logits(subject, tokens).astype(mx.float32))
+    for indices, logits in next_token_logits(subject, prompts):
         log_probs = np.array(log_softmax(logits))
         for row, index in zip(log_probs, indices, strict=True):
             chances[index] = {token: float(row[token]) for token in candidates[index]}

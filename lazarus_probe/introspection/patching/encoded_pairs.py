@@ -105,13 +105,10 @@ def next_tokens(subject: Subject, prompts: Sequence[Prompt]) -> list[int]:
     """The most likely next token of each prompt."""
     import mlx.core as mx
 
-    from lazarus_probe.subject.batches import by_length, encode_all
-    from lazarus_probe.subject.finite import require_finite
-    from lazarus_probe.subject.last_position import last_logits
+    from lazarus_probe.subject.last_position import next_token_logits
 
     tokens = [0] * len(prompts)
-    for indices, batch in by_length(encode_all(subject, prompts)):
-        logits = require_finite(subject, batch, last_logits(subject, batch))
+    for indices, logits in next_token_logits(subject, prompts):
         tops: Any = mx.argmax(logits, axis=-1).tolist()
         for index, top in zip(indices, tops, strict=True):
             tokens[index] = top

@@ -38,7 +38,7 @@ def test_the_likeliest_form_of_all_words(organism, prompts):
 
 def test_one_form_needs_no_run(organism, monkeypatch):
     """Where one form makes all words a token, that is it, and the model is not run."""
-    monkeypatch.setattr("lazarus_probe.introspection.generation.spelled.last_logits", None)
+    monkeypatch.setattr("lazarus_probe.introspection.generation.spelled.next_token_logits", None)
     spelled = spelled_after(organism, ["a", "b"], ["multiply", "times"])
     assert [organism.decode([token]) for token in spelled.tokens] == [" multiply", " times"]
     assert spelled.form == "with a space before it"
