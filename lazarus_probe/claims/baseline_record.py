@@ -40,10 +40,10 @@ class Difference(BaseModel):
     real: bool
 
     def __str__(self) -> str:
-        doubt = "" if self.real else ", which may be chance"
+        caveat = "" if self.real else ", which may be chance"
         if self.paired and not self.real and self.q is not None and self.q <= 0.05:
-            doubt = ", on the same prompts, too small to count"
-        return f"{self.score:+.2f} [{self.low:+.2f}, {self.high:+.2f}]{doubt}{self.among}"
+            caveat = ", on the same prompts, too small to count"
+        return f"{self.score:+.2f} [{self.low:+.2f}, {self.high:+.2f}]{caveat}{self.among}"
 
     @property
     def among(self) -> str:

@@ -111,7 +111,7 @@ class PatchResult:
 
     @property
     def critical_layer(self) -> int | None:
-        """The first layer with full transfer, if it is interpretable: see `doubt`."""
+        """The first layer with full transfer, if it is interpretable: see `caveat`."""
         return None if self.caveat else self.full_transfer_layer
 
     def measurement(self) -> Measurement | None:
