@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 from lazarus_probe.statistics.cell_effects import CellEffects, mark
 from lazarus_probe.statistics.clusters import cluster_means
 from lazarus_probe.statistics.permutation import sign_step_down
+from lazarus_probe.statistics.student import clustered_t_interval, mean_t_interval
 
 
 def test_means_are_of_units_in_their_order():
@@ -17,6 +18,8 @@ def test_means_are_of_units_in_their_order():
     assert cluster_means(rows, ["b", "a", "b"]).tolist() == [[2.0, 20.0], [4.0, 40.0]]
     with pytest.raises(ValueError, match="2 clusters for 3 rows"):
         cluster_means(rows, ["a", "b"])
+    means = mean_t_interval([[2.0, 20.0], [4.0, 40.0]])
+    np.testing.assert_array_equal(clustered_t_interval(rows, ["b", "a", "b"]), means)
 
 
 def test_what_is_marked():

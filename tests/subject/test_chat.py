@@ -6,7 +6,7 @@ import pytest
 
 from lazarus_probe.organisms import tokenizer as organism
 from lazarus_probe.subject import Subject
-from lazarus_probe.subject.chat import has_chat_template, in_chat
+from lazarus_probe.subject.chat import chat_prompts, has_chat_template, in_chat
 
 
 def test_a_chat_prompt_is_the_templates():
@@ -30,3 +30,10 @@ def test_nothing_cannot_be_said():
     """An empty message is refused."""
     with pytest.raises(ValueError, match="the message is empty"):
         in_chat(Subject.load("organism-early"), "")
+
+
+def test_prompts_are_put_in_chat_where_that_is_asked(grouped):
+    """Each in the template, or all as they are, which a model without a template takes too."""
+    subject = Subject.load("organism-early")
+    assert chat_prompts(subject, ["a", "b"], True) == [in_chat(subject, "a"), in_chat(subject, "b")]
+    assert chat_prompts(grouped, ("a", ""), False) == ["a", ""]

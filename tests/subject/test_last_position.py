@@ -9,7 +9,7 @@ import pytest
 from lazarus_probe.hooks import hooked
 from lazarus_probe.interventions import scale, zero
 from lazarus_probe.subject import Subject, forward
-from lazarus_probe.subject.last_position import last_logits, last_position
+from lazarus_probe.subject.last_position import last_logits, last_position, next_token_logits
 from lazarus_probe.taps import Tap, is_tapped, tapped
 from tests.architectures import zoo
 
@@ -36,6 +36,16 @@ def test_the_last_logits_are_those_of_a_whole_forward(name):
     assert difference(last_logits(subject, TOKENS), forward(subject.model, TOKENS)[:, -1]) < 1e-5
     with tapped(last_position(subject.anatomy)):
         assert forward(subject.model, TOKENS).shape[1] == 1
+
+
+def test_what_follows_prompts_of_any_length(grouped):
+    """Every prompt is in one batch, with the logits that it has in it, in float32."""
+    prompts = [[3, 5, 7], [2, 4], [1, 6, 8]]
+    batches = [(rows, np.array(logits)) for rows, logits in next_token_logits(grouped, prompts)]
+    assert [rows for rows, _ in batches] == [[1], [0, 2]]
+    for rows, logits in batches:
+        tokens = mx.array([prompts[row] for row in rows])
+        np.testing.assert_array_equal(logits, np.array(last_logits(grouped, tokens).astype(mx.float32)))
 
 
 @pytest.mark.parametrize("name", WHOLE)

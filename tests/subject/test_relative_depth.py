@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from lazarus_probe.claims.claim import ClaimError
 from lazarus_probe.claims.library import declared_claims
-from lazarus_probe.subject.relative_depth import layer_at
+from lazarus_probe.subject.relative_depth import layer_at, layer_number, spaced_layers
 
 CLAIMS = declared_claims()
 PLACED = [claim for claim in CLAIMS.values() if claim.depth is not None]
@@ -60,3 +62,21 @@ def test_a_depth_with_few_decimals_is_the_layer_it_was_made_from(decimals):
         for layer in range(count - 1):
             depth = int(layer / count * 10**decimals) / 10**decimals
             assert layer_at(depth, count) == layer
+
+
+def test_a_layer_is_counted_from_either_end():
+    """-1 is the last of the model; a number that it does not have is refused under the name it was given by."""
+    assert [layer_number(layer, 4) for layer in (-4, -1, 0, 3)] == [0, 3, 0, 3]
+    for layer in (-5, 4):
+        with pytest.raises(IndexError, match=rf"block {layer} is out of range: the model has layers 0 to 3"):
+            layer_number(layer, 4, "block")
+
+
+@pytest.mark.parametrize("num_layers", range(1, 101))
+def test_spaced_layers_are_spread_over_the_model(num_layers):
+    """Both ends among them, as many as asked for where there are so many, and steps that differ by one at most."""
+    for count in range(2, 12):
+        layers = spaced_layers(num_layers, count)
+        assert (layers[0], layers[-1], len(layers)) == (0, num_layers - 1, min(count, num_layers))
+        steps = {after - before for before, after in pairwise(layers)}
+        assert max(steps, default=0) - min(steps, default=0) <= 1
