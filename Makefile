@@ -36,7 +36,7 @@ test-all: $(READY) ## run the slow tests too: whole sweeps, more seeds, suites w
 	@echo "running the tests in tests/, the slow ones too"
 	@$(BIN)/python -m pytest tests/ -m "not long" --benchmark-skip -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-nested: $(READY) ## run suites within the suite: the claims on an untrained model and on mutants, and the examples of the documents
+nested: $(READY) ## run suites within the suite: the claims on an untrained model and on mutants, and all examples of documents and docstrings
 	@echo "running suites within the suite: the claims on an untrained model and on mutants, the documents' examples, the demo"
 	@$(BIN)/python -m pytest tests/ -m "nested and not slow" --benchmark-skip -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 

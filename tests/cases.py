@@ -14,8 +14,17 @@ def slow_except(values: Iterable[Any], *fast: Any) -> list[Any]:
     Raises:
         ValueError: one of `fast` is no value, so that nothing would run in its place.
     """
+    return _marked_except(values, fast, pytest.mark.slow)
+
+
+def nested_except(values: Iterable[Any], *fast: Any) -> list[Any]:
+    """As `slow_except`, where the others run in `make nested`, and so on every change."""
+    return _marked_except(values, fast, pytest.mark.nested)
+
+
+def _marked_except(values: Iterable[Any], fast: tuple[Any, ...], mark: pytest.MarkDecorator) -> list[Any]:
     values = list(values)
     missing = [value for value in fast if value not in values]
     if missing or not fast:
         raise ValueError(f"fast cases {missing} are none of {values}")
-    return [value if value in fast else pytest.param(value, marks=pytest.mark.slow) for value in values]
+    return [value if value in fast else pytest.param(value, marks=mark) for value in values]

@@ -149,6 +149,7 @@ def cases(*, long: bool) -> list[Any]:
     ]
 
 
+@pytest.mark.nested
 @pytest.mark.parametrize("line", cases(long=False))
 def test_line_runs(line: dict[str, Any], folder: Path, capsys, monkeypatch):
     """The line exits with 0, prints what the document shows, and leaves the files that it names."""

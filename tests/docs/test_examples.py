@@ -35,6 +35,7 @@ def example_of(path: str) -> list[doctest.Example]:
     return doctest.DocTestParser().get_examples(inspect.getdoc(PUBLIC[path]) or "")
 
 
+@pytest.mark.nested
 @pytest.mark.parametrize("path", PUBLIC)
 def test_the_example_gives_what_it_shows(path: str, names: dict[str, Any]):
     """The statements of the example run in order, and print what stands below them."""

@@ -15,7 +15,7 @@ from tests.faults.scenes import SCENES, left_over
 @pytest.mark.parametrize(
     ("name", "kills"),
     [
-        ("tuned-lens train", 1),
+        pytest.param("tuned-lens train", 1, marks=pytest.mark.nested),
         pytest.param("organism train", 3, marks=pytest.mark.slow),
         pytest.param("pytest -n 2 --probe-save", 3, marks=pytest.mark.slow),
     ],

@@ -12,7 +12,7 @@ from mlx.utils import tree_flatten
 from lazarus_probe.cli.lazarus import main
 from lazarus_probe.subject import Subject
 from lazarus_probe.subject.watch import GRACE
-from tests.cases import slow_except
+from tests.cases import nested_except, slow_except
 from tests.processes import Ended, run_ranks
 
 
@@ -20,7 +20,7 @@ def _run(case: str, folder: Path) -> list[Ended]:
     return run_ranks(2, ["-m", "tests.subject.one_run", case, str(folder)], folder)
 
 
-@pytest.mark.parametrize("case", ["works", "works in stages", "works on batches"])
+@pytest.mark.parametrize("case", nested_except(["works", "works in stages", "works on batches"], "works"))
 def test_the_first_process_prints_and_writes(tmp_path: Path, organism: Subject, case: str) -> None:
     """A command on two processes prints once, writes the first one's files, and tells the whole model's fingerprint."""
     first, second = _run(case, tmp_path)
@@ -33,6 +33,7 @@ def test_the_first_process_prints_and_writes(tmp_path: Path, organism: Subject, 
     assert shown["fingerprint"] == organism.fingerprint
 
 
+@pytest.mark.nested
 def test_a_stage_has_its_own_blocks_alone(tmp_path: Path, organism: Subject) -> None:
     """In a pipeline of two, a process has memory for half of the blocks, and for what is in none."""
     ended = _run("loads", tmp_path)
@@ -46,7 +47,7 @@ def test_a_stage_has_its_own_blocks_alone(tmp_path: Path, organism: Subject) -> 
         assert held == pytest.approx(whole - blocks / 2, rel=0.02)
 
 
-@pytest.mark.parametrize("case", ["raises", "dies"])
+@pytest.mark.parametrize("case", nested_except(["raises", "dies"], "raises"))
 def test_a_process_that_fails_ends_the_run(tmp_path: Path, case: str) -> None:
     """All processes end within a minute after one of them fails, with its reason where it gives one."""
     first, second = _run(case, tmp_path)
