@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 FILES = [f"hypotheses/arithmetic/test_{name}.py" for name in ("lens_answers", "suffix", "injection")]
 
 
-def tested(folder: Path, *options: str) -> dict[str, Any]:
+def records_of(folder: Path, *options: str) -> dict[str, Any]:
     """The records of the claims on the organism, by claim and parameters."""
     command = [sys.executable, "-m", "pytest", *FILES, "-q", "--probe-report", str(folder), *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -27,7 +27,7 @@ def tested(folder: Path, *options: str) -> dict[str, Any]:
 @pytest.mark.slow
 def test_verdicts_are_those_of_all_prompts(tmp_path: Path) -> None:
     """Every verdict is the same, the known ones are of fewer prompts, and those not known of all prompts."""
-    whole, early = tested(tmp_path / "whole"), tested(tmp_path / "early", "--probe-anytime")
+    whole, early = records_of(tmp_path / "whole"), records_of(tmp_path / "early", "--probe-anytime")
     assert {name: record["outcome"] for name, record in early.items()} == {
         name: record["outcome"] for name, record in whole.items()
     }

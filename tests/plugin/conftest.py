@@ -118,6 +118,7 @@ def tiny(make_model: Callable[..., Path]) -> Path:
     import lazarus_probe.reports.claims_text
     import lazarus_probe.reports.closing
     import lazarus_probe.reports.page
+    import lazarus_probe.statistics.sequential.until_known
     import lazarus_probe.reports.run
     import lazarus_probe.reports.run_log
     import lazarus_probe.reports.write  # noqa: F401
