@@ -277,7 +277,7 @@ def _probed(
     if all(value is None for value in values):
         return Probed(name, {}, f"no prompt has a {thing}")
     if all(group is None for group in collected.prompts.groups):
-        return Probed(name, {}, "no prompt has a group: a probe is scored on templates that it has not met")
+        return Probed(name, {}, "no prompt has a group: a probe is scored on held-out templates")
     rows = rows_with(collected, values)
     texts, labels = [collected.prompts.texts[i] for i in rows], [str(values[i]) for i in rows]
     dataset = ProbeDataset(texts, labels, [str(collected.prompts.groups[i]) for i in rows])

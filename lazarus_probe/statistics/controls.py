@@ -17,10 +17,10 @@ from lazarus_probe.statistics.rows import numbers, present, present_units
 
 
 def majority_predictions(labels: ArrayLike) -> NDArray[Any]:
-    """The best constant answer, for every row: (N,) copies of the commonest class.
+    """The best constant answer, for every row: (N,) copies of the majority class.
 
     It is counted on all rows. Counted on training sides alone it would be handicapped: where a held-out group
-    takes its class out of a balanced set, the commonest class left is a wrong one, and the control scores 0.
+    takes its class out of a balanced set, the majority class left is a wrong one, and the control scores 0.
 
     Raises:
         ValueError: no labels.

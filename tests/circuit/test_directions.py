@@ -1,4 +1,4 @@
-"""Directions between two labels: right, and worth what they are worth on templates not met."""
+"""Directions between two labels: right, and worth what they are worth on held-out templates."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_probe_weights_are_sklearns(planted: Callable[..., Any]):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_planted_and_noise(planted: Callable[..., Any], method: Method):
-    """A planted label is separated on templates not met, and noise is not, however wide."""
+    """A planted label is separated on held-out templates, and noise is not, however wide."""
     found = extract(planted(), method=method, draws=29)
     assert [each.beyond_controls for each in found.directions.values()] == [False, True]
     assert found.best.layer == 1

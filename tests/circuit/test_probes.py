@@ -34,7 +34,7 @@ def parity() -> ProbeSet:
 
 
 def test_organism(organism: Subject, parity: ProbeSet):
-    """What the organism computes is readable, of sums that the probe has not met, and nothing else tells it."""
+    """What the organism computes is readable, of held-out sums, and nothing else tells it."""
     found = stratigraphy(organism, [parity], [5], draws=199)
     probes = found.sets["parity"]
     assert probes.emergence == 5

@@ -120,8 +120,8 @@ def test_a_loss_is_what_is_missing():
     assert found.controls[0].gain == pytest.approx(answered)
 
 
-def test_majority_is_the_commonest_label():
-    """The control of the probe is right on the items of the commonest class alone."""
+def test_majority_is_the_most_common_label():
+    """The control of the probe is right on the items of the majority class alone."""
     runs = runs_of(np.random.default_rng(0), none={"decoded": 1.0}, vo={"decoded": 1.0})
     labels = ["a"] * 10 + ["b"] * 30
     found = measure(claims()["hidden-space-classifier-kept"], runs, labels=labels)

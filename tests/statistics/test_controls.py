@@ -17,7 +17,7 @@ from lazarus_probe.statistics.probes.out_of_fold import out_of_fold_classificati
 
 
 def test_the_majority_is_the_best_constant():
-    """The control scores the share of the commonest class, also where held-out groups unbalance training."""
+    """The control scores the share of the majority class, also where held-out groups unbalance training."""
     labels = np.array(["no", "yes", "yes", "no", "yes"])
     assert majority_predictions(labels).tolist() == ["yes"] * 5
     balanced = np.arange(4) % 2

@@ -101,7 +101,7 @@ def test_examples_are_the_text_up_to_a_position(grouped):
 
 
 def test_chance_predicts_nothing(grouped):
-    """Null: choices by chance are not predicted better than by the commonest expert."""
+    """Null: choices by chance are not predicted better than by the most used expert."""
     found = predicted_experts(grouped, by_chance(0), several(1), np.arange(PROMPTS), 0, 1)
     assert found.score < 0.25
     assert gains(found)["majority"].low < 0.02
