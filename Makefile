@@ -88,7 +88,7 @@ device: $(READY) ## check hooks, precision and speed on the GPU at hand, and wri
 stability: $(READY) ## run the hypotheses with the seeds 0 to 9 and count the verdicts that turn (hours)
 	@$(BIN)/python tests/stability/stability.py --model "$(MODEL)" --workers $(WORKERS)
 
-claims: $(READY) ## write docs/claims.md: every claim, what was published, and what it comes to here
+claims: $(READY) ## write docs/claims.md: every claim, what was published, and its verdict here
 	@$(BIN)/python tests/hypotheses/table.py
 
 faults: $(READY) ## kill commands at random moments, fill disks, and write docs/reliability.md (an hour)

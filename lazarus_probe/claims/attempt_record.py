@@ -9,7 +9,7 @@ from lazarus_probe.claims.verdict import Outcome
 
 
 class Broken(BaseModel):
-    """A claim's test that came to no verdict, because something raised.
+    """A claim's test that gave no verdict, because something raised.
 
     Attributes:
         test: its node id.

@@ -20,7 +20,7 @@ def settled(attempts: Sequence[ClaimRecord | Broken]) -> tuple[list[ClaimRecord]
         attempts: all of a run, in the order in which they ended.
 
     Returns:
-        The records in the order of the report, and what broke, by test. A case that came to a verdict and broke
+        The records in the order of the report, and what broke, by test. A case that gave a verdict and broke
         later stands among both.
     """
     cases: dict[tuple[str, str], list[ClaimRecord | Broken]] = {}

@@ -151,8 +151,8 @@ def compared(
 
     Args:
         key: the claim and its parameters.
-        now: what it came to.
-        before: what it came to before.
+        now: its outcome.
+        before: its outcome before.
         same_family: whether the same claims of its family were tested; schema 1 knows no families.
     """
     if now.claim_hash != before.claim_hash:

@@ -54,11 +54,11 @@ class Difference(BaseModel):
 
 
 class BaselineRecord(BaseModel):
-    """What a baseline holds of a claim, and how it compares with what a run came to.
+    """What a baseline holds of a claim, and how it compares with the outcome of a run.
 
     Attributes:
         outcome: in its family.
-        alone: what the test came to by itself.
+        alone: the outcome of the test by itself.
         claim_hash: of the claim as it was pre-registered then.
         family: that it was corrected in.
         tokens: of all the prompts measured.
@@ -92,8 +92,8 @@ class BaselineRecord(BaseModel):
     def differs(self, outcome: Outcome, alone: Outcome) -> bool:
         """Whether a final verdict, or that of the test alone, is another one than this.
 
-        Where another part of the family ran than then, the final verdicts are of different families: then what the
-        test came to by itself is enough for it to be the same.
+        Where another part of the family ran than then, the final verdicts are of different families: then the
+        outcome of the test by itself is enough for it to be the same.
         """
         if self.compared == "nothing":
             return False

@@ -1,4 +1,4 @@
-"""What a search for counterexamples came to: the slice it ended at, measured on fresh prompts."""
+"""The result of a search for counterexamples: the slice it ended at, measured on fresh prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One line of a run: a claim, the model it was tested on, and what it came to."""
+"""One line of a run: a claim, the model it was tested on, and the outcome."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ class ModelRecord(BaseModel):
 
 
 class SeedRecord(BaseModel):
-    """What one of several pooled seeds came to alone, as kept in a report.
+    """The outcome of one of several pooled seeds alone, as kept in a report.
 
     Attributes:
         seed: of the run.
@@ -209,14 +209,14 @@ class ClaimRecord(BaseModel):
     """The verdict of one claim, under one set of parameters, on one model.
 
     Attributes:
-        alone: what the test came to by itself.
-        outcome: what it comes to in its family.
+        alone: the outcome of the test by itself.
+        outcome: after correction in its family.
         p: of the claim, see `claim_p`; None where nothing was measured.
         q: p corrected for the family, once the session has ended.
         p_refuted: of its opposite, see `refutation_p`.
         q_refuted: that one corrected for the family.
         family: the claims declared in the family, with how many cases each has on this model.
-        seeds: what each seed came to alone, where several were pooled.
+        seeds: the outcome of each seed alone, where several were pooled.
         attempts: all of them, the last one too, where the case ran more than once; see `settled`.
         known: what the baseline holds.
     """
@@ -271,7 +271,7 @@ class ClaimRecord(BaseModel):
 
     @property
     def stable(self) -> int:
-        """With how many of the pooled seeds alone the test would have come to the same."""
+        """With how many of the pooled seeds alone the test would have had the same outcome."""
         return sum(seed_record.outcome == self.alone for seed_record in self.seeds)
 
     @property
@@ -317,7 +317,7 @@ class ClaimRecord(BaseModel):
 
 
 def judged_fields(claim: Claim, judged: Judged) -> dict[str, Any]:
-    """The fields of a record that say what a claim came to, before its family is complete."""
+    """The fields of a record that give the outcome of a claim, before its family is complete."""
     measurement, verdict = judged.measurement, judged.verdict
     return {
         "outcome": verdict.outcome,

@@ -1,4 +1,4 @@
-"""What a claim comes to with several seeds: one verdict on the pool, beside the verdict of each seed alone.
+"""The verdict of a claim with several seeds: one on the pool of them, next to that of each seed alone.
 
 A seed draws prompts, splits, untrained models and controls. A verdict near its threshold turns with that draw; the pool
 rests on all of the draws, and says with how many of them alone it would have been the same.
@@ -17,7 +17,7 @@ from lazarus_probe.statistics.measurement import Measurement
 
 @dataclass(frozen=True)
 class SeedRun:
-    """What a claim's test came to with one seed.
+    """The outcome of a claim's test with one seed.
 
     Attributes:
         seed: of the run, as `--probe-seeds` names it.

@@ -151,7 +151,7 @@ class Survey:
         return len(items_of(where, fresh, self.search.seed, "confirm"))
 
     def learn(self, where: Any, fresh: Rows) -> None:
-        """Add what fresh prompts of a slice came to, if it is one of the strata and not known already."""
+        """Add the results of fresh prompts of a slice, if it is one of the strata and not known already."""
         for stratum in self.strata:
             if stratum.where == where and not stratum.whole:
                 stratum.add(fresh)

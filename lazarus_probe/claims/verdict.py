@@ -15,7 +15,7 @@ ROUNDING = 1e-6
 
 
 class Outcome(StrEnum):
-    """What a claim comes to on one model.
+    """The outcome of a claim on one model.
 
     Example:
         >>> from lazarus_probe.claims import Outcome

@@ -48,7 +48,7 @@ def demo(
     new = _runs(reports) - before
     records = {record.claim.id: record for folder in new for record in read_run(folder).claims}
     if missing := [claim for claim in CLAIMS if claim not in records]:
-        raise ValueError(f"{', '.join(missing)} came to no verdict; pytest says:\n{done.stdout}{done.stderr}")
+        raise ValueError(f"{', '.join(missing)} gave no verdict; pytest says:\n{done.stdout}{done.stderr}")
     folder = new.pop()
     page = folder / "index.html"
     verdicts = [
@@ -65,12 +65,12 @@ def demo(
 
 
 def _runs(reports: Path) -> set[Path]:
-    """The folders of runs that have come to their end."""
+    """The folders of runs that have ended."""
     return {file.parent for file in reports.glob("*/run.json")}
 
 
 def _paragraph(record: ClaimRecord) -> str:
-    """A claim, what it came to and what that means, for the terminal at hand."""
+    """A claim, its outcome and what that means, for the terminal at hand."""
     from lazarus_probe.untrusted import in_line
 
     width = min(shutil.get_terminal_size().columns, 100)

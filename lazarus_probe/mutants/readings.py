@@ -50,7 +50,7 @@ class Reading(BaseModel):
 
 
 def readings(comparison: Comparison) -> dict[str, Reading]:
-    """By claim and parameters what became of it, of those that either model came to a number in."""
+    """By claim and parameters what became of it, of those that gave a number on either model."""
     lines = {line.claim: _reading(line) for line in comparison.lines if line.group != "new"}
     return {claim: reading for claim, reading in lines.items() if reading is not None}
 

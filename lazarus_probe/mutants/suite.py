@@ -62,7 +62,7 @@ class PlainRun:
     """The suite on the model itself.
 
     Attributes:
-        side: what the claims came to.
+        side: the outcomes of the claims.
         costs: seconds by claim and parameters.
         tests: by claim and parameters the test that decided it, without parameters.
     """
@@ -80,7 +80,7 @@ class PlainRun:
         return dict(seconds)
 
     def only(self, tests: Collection[str]) -> PlainRun:
-        """What some tests came to."""
+        """The outcomes of some tests."""
         tests = {claim: test for claim, test in self.tests.items() if test in tests}
         claims = {
             model: {claim: record for claim, record in records.items() if claim in tests}
@@ -94,7 +94,7 @@ def run_plain(suite: Suite, model: str, seed: int = 0) -> PlainRun:
     """Run a suite on the model itself, and take the time of its claims.
 
     Raises:
-        ValueError: pytest came to no run.
+        ValueError: pytest wrote no run.
     """
     with tempfile.TemporaryDirectory(prefix="lazarus-") as folder:
         xml = Path(folder) / "junit.xml"
@@ -127,7 +127,7 @@ def run_models(
         environment: variables to run it under; by default it computes on one thread.
 
     Raises:
-        ValueError: pytest came to no run; with the end of what it printed.
+        ValueError: pytest wrote no run; with the end of what it printed.
     """
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory(prefix="lazarus-") as folder:

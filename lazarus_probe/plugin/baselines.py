@@ -44,7 +44,7 @@ def _check_scores_only(config: pytest.Config) -> None:
     }
     if option := next((option for option, is_given in beside.items() if is_given), None):
         raise pytest.UsageError(
-            f"--probe-scores-only comes to no verdicts, which {option} is about: give one of the two, and compare runs "
+            f"--probe-scores-only gives no verdicts, which {option} is about: give one of the two, and compare runs "
             "of scores with `lazarus report moved`"
         )
 
@@ -90,7 +90,7 @@ def baselines(config: pytest.Config) -> Baselines:
     from lazarus_probe.reports.baselines import Baselines
 
     if BASELINES not in config.stash:
-        # A shard holds a part of a family: what its claims come to is compared once all shards are merged.
+        # A shard holds a part of a family: its outcomes are compared once all shards are merged.
         unlike = shard_of(config) or config.getoption("probe_scores_only")  # nor has a score alone a verdict
         choice = "none" if unlike else config.getoption("probe_baseline")
         config.stash[BASELINES] = Baselines(report_folder(config), choice, seeds_of(config))

@@ -33,7 +33,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class ClaimLines:
-    """Prints what each claim came to, before its family corrects it.
+    """Prints the outcome of each claim, before its family corrects it.
 
     The rest is expected to take as long as its claims took when they were measured, in proportion to those done.
     """

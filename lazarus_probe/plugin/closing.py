@@ -1,4 +1,4 @@
-"""What a session says at its end: the claims, why they came to that, how many, and where the run lies."""
+"""What a session says at its end: the claims, their reasons, how many, and where the run lies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Session(Protocol):
-    """A session of claims that is over; `run` is None where it came to nothing."""
+    """A session of claims that is over; `run` is None where it gave none."""
 
     config: pytest.Config
     run: Run | None

@@ -32,7 +32,7 @@ class JunitCases:
             self.cases[id(report)] = self.xml.node_reporter(report)
 
     def settle(self, report: pytest.TestReport, record: ClaimRecord) -> None:
-        """Write what a record came to over what the test alone did."""
+        """Write a record's outcome over that of the test alone."""
         if id(report) not in self.cases:
             return
         case = self.cases[id(report)].to_xml()

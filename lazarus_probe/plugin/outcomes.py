@@ -54,20 +54,20 @@ def _tell_what_broke(item: pytest.Item, call: pytest.CallInfo[None], report: pyt
 
 
 def _is_judged(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> bool:
-    """Give the report its verdict, if the test came to one; what cannot be judged or kept fails this test alone."""
+    """Give the report its verdict, if the test gave one; what cannot be judged or kept fails this test alone."""
     try:
         judged = _judged(item, call, report)
         if judged is not None:
             _apply(item, report, judged)
     except Exception as error:  # an error in here would end the session, and take every other claim with it
         report.outcome = "failed"
-        report.longrepr = f"the measurement came to no verdict: {type(error).__name__}: {error}"
+        report.longrepr = f"the measurement gave no verdict: {type(error).__name__}: {error}"
         return False
     return judged is not None
 
 
 def _broken(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> dict[str, str]:
-    """What a report keeps of a claim's test that came to no verdict; no path of the machine is in it."""
+    """What a report keeps of a claim's test that gave no verdict; no path of the machine is in it."""
     error = call.excinfo.exconly(tryshort=True) if call.excinfo else str(report.longrepr)
     line = without_halves(" ".join(error.split())).replace(f"{item.config.rootpath}/", "")
     if RUNS in item.stash:

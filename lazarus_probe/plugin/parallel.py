@@ -106,7 +106,7 @@ class _Member:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """From now on there is something to report, also if the main thread comes to be stuck."""
+        """From now on there is something to report, also if the main thread gets stuck."""
         from lazarus_probe.subject.one_run import joined
 
         def report() -> None:

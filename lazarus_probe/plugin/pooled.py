@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class SeedRuns:
-    """The seeds of one test, and what those that are over came to."""
+    """The seeds of one test, and the outcomes of those that are over."""
 
     seeds: tuple[int, ...]
     over: list[SeedRun] = field(default_factory=list)
@@ -98,7 +98,7 @@ def _set_up_next(item: pytest.Item) -> bool:
 
     runs, state = item.stash[RUNS], item.session._setupstate
     while runs.left:
-        # `tmp_path` takes what the phases came to from here when it is torn down; pytest notes it after each phase.
+        # `tmp_path` takes the outcomes of the phases from here when it is torn down; pytest notes it after each phase.
         item.stash.setdefault(tmppath_result_key, {})
         state.teardown_exact(item.parent)  # type: ignore[arg-type] # all below it: the test alone
         item._initrequest()  # type: ignore[attr-defined]

@@ -62,7 +62,7 @@ def records_of(run: Run, model: str | None) -> list[ClaimRecord]:
     records = run.claims
     names = list(dict.fromkeys(record.model.name for record in records))
     if not names:
-        raise ValueError("the run holds no verdict: a card needs one that came to an end")
+        raise ValueError("the run holds no verdict: a card needs one that is complete")
     if model is None and len(names) > 1:
         raise ValueError(f"the run is of {', '.join(names)}: say with --model which one the card is of")
     if model is not None and model not in names:

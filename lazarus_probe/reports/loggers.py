@@ -34,7 +34,7 @@ class Logger(Protocol):
 
 
 def rows_of(run: Run) -> list[dict[str, Any]]:
-    """A row for each verdict: the run, the model, the claim, what it came to, and the least gain over a control.
+    """A row for each verdict: the run, the model, the claim, its outcome, and the least gain over a control.
 
     Example:
         >>> from lazarus_probe.reports import find_run, rows_of

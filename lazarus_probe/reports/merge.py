@@ -1,6 +1,6 @@
 """The shards of a run, from several machines, as the run that one machine would have made.
 
-What each test came to by itself is read from the shards' `run.jsonl`; families are corrected and baselines compared
+The outcome of each test by itself is read from the shards' `run.jsonl`; families are corrected and baselines compared
 over all of it, as at the end of a session.
 """
 

@@ -52,7 +52,7 @@ class Run(BaseModel):
         seeds: that it was measured with; what several of them measured was pooled.
         partial: whether it was cut short, or claims were left out of it.
         cases: how many verdicts a whole run has: one for each claim, its parameters and model; None if unknown.
-        models: that it was to be about, in the order given; some may have come to no verdict.
+        models: that it was to be about, in the order given; some may have given no verdict.
         shard: which part it is of a run on several machines; None for a run that is none.
         seconds: that it took, or that its shards took together; None if unknown.
         commit: of the claims, with `-dirty` where they were changed since; None where git does not keep them.
@@ -168,7 +168,7 @@ def make_run(
         arguments: of the command line; folders in them are left out.
         partial: whether the run was cut short.
         families: of the records.
-        broken: tests that came to no verdict.
+        broken: tests that gave no verdict.
         cases: how many verdicts a whole run has, where that is known.
         run: what it is called; after the time of the call by default.
         models: that it was to be about, in the order given.

@@ -25,7 +25,7 @@ STRATEGIES = len(STAKES) * len(CASH)
 
 
 def log_wealth(scores: ArrayLike, least: float) -> Floats:
-    """The logarithm of what bets that the mean is above `least` have come to, each from a wealth of 1.
+    """The logarithm of the wealth of bets that the mean is above `least`, each from a wealth of 1.
 
     Args:
         scores: (N,) independent, each in [0, 1].

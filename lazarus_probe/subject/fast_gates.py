@@ -37,7 +37,7 @@ def fast_gates(subject: Subject, blocks: int | None = None) -> Iterator[None]:
     Args:
         subject: the model.
         blocks: how many blocks of each forward are needed for certain, from the first; by default all but the last.
-            NumPy computes at once, so that what mlx would never have come to is left to mlx.
+            NumPy computes at once, so that what mlx would never have reached is left to mlx.
     """
     files = _with_swiglu(subject) if is_fast() else []
     own = [file.swiglu for file in files]

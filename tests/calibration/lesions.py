@@ -99,7 +99,7 @@ def emerges(seed: int, lesion: Lesion, label: str) -> bool:
 
 
 def sought(seed: int, lesion: Lesion, label: str) -> int | None:
-    """The layer that the search of `emergence` comes to, were there no control models."""
+    """The layer that the search of `emergence` finds, were there no control models."""
     asked_for, subject = labelled(seed, label), lesioned(lesion, seed)
     inputs = {layer: alone(subject, asked_for, layer) for layer in range(EMBED, subject.num_layers)}
     first, _ = halves(asked_for.labels, asked_for.groups, asked_for.half_units, seed, "regression")

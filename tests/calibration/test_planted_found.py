@@ -80,7 +80,7 @@ def test_decodable_from_its_layer_on(layer):
 
 @pytest.mark.parametrize("layer", slow_except(EVERY, 2))
 def test_emerges_at_its_layer(layer):
-    """The search over layers, confirmed on other prompts, comes to the planted layer."""
+    """The search over layers, confirmed on other prompts, finds the planted layer."""
     found = emergence(*labelled_by(planted.decodable(layer), 14), threshold=0.8, margin=0.1)
     assert found.details["layer"] == layer
     assert outcome("emergence", 0.8, (*OF_A_PROBE, "layer_before"), found) is Outcome.SUPPORTED

@@ -187,7 +187,7 @@ def test_families_are_compared_as_wholes(known, before, now, how):
     ],
 )
 def test_alone_only_a_test_that_comes_out_otherwise_is_a_change(known, before, now, changed):
-    """Where the families differ, what a family did is no change, and what the test itself came to is."""
+    """Where the families differ, what a family did is no change, and the outcome of the test itself is."""
     known = known(outcome=before[0], alone=before[1], compared="alone")
     assert known.differs(*now) is changed
     assert known.model_copy(update={"compared": "outcome"}).differs(*now) is (before[0] != now[0])

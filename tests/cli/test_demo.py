@@ -39,7 +39,7 @@ def test_one_of_each_outcome_without_a_network(tmp_path, monkeypatch, capsys):
 
 
 def test_a_demo_that_cannot_run_says_why(tmp_path, monkeypatch, capsys):
-    """Where pytest comes to no verdict its own words are in the error, and the exit code is 2."""
+    """Where pytest gives no verdict its own words are in the error, and the exit code is 2."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(subprocess, "run", _nothing)
     assert main(["demo"]) == 2

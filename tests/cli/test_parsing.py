@@ -38,7 +38,7 @@ def test_layers(text: str, layers: list[int]):
 
 @given(text=st.text(max_size=12), num_layers=st.integers(1, 40))
 def test_any_layer_expression_is_layers_or_one_error(text: str, num_layers: int):
-    """Whatever is given, it comes to layers that the model has, or to an error with the option's name."""
+    """Whatever is given, the result is layers that the model has, or an error with the option's name."""
     error = ""
     try:
         layers = parse_layers(text, num_layers, "--some-layers")

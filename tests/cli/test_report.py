@@ -41,7 +41,7 @@ def baselines(tmp_path, monkeypatch):
 
 @pytest.fixture
 def make_run_of():
-    """A run of one claim that came to a score on each of some models; it is supported from 0.9 on."""
+    """A run of one claim with a score on each of some models; it is supported from 0.9 on."""
 
     def make(name, scores):
         fields = {"id": "c", "statement": "It is so.", "source": "a paper", "kind": "decodability"}

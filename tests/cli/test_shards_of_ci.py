@@ -61,7 +61,7 @@ def is_whole(folder: Path, reports: Path) -> bool:
 
 @pytest.mark.slow
 def test_a_matrix_of_github(folder):
-    """The jobs of the matrix come to the whole run, in the report and in the summary of the merging job."""
+    """The jobs of the matrix make the whole run, in the report and in the summary of the merging job."""
     text = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.DOTALL)[1]
     jobs = yaml.safe_load(text)["jobs"]
     (test,) = [step["run"] for step in jobs["shard"]["steps"] if step.get("name") == "Test a shard"]
@@ -87,7 +87,7 @@ def test_a_matrix_of_github(folder):
 
 @pytest.mark.slow
 def test_an_array_of_slurm(folder):
-    """The tasks of the array come to the whole run; one that was not there is named by the merge."""
+    """The tasks of the array make the whole run; one that was not there is named by the merge."""
     script, submit = re.findall(r"```sh\n(.*?)```", PAGE, flags=re.DOTALL)[-2:]
     first, last = map(int, re.findall(r"--array=(\d+)-(\d+)", script)[0])
     (merge,) = re.findall(r'--wrap "(.*?)"', submit)

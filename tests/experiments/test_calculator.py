@@ -1,4 +1,4 @@
-"""The calculator: two numbers out of a prompt, and what they come to."""
+"""The calculator: two numbers out of a prompt, and their result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lazarus_probe.tasks.arithmetic import OPERATIONS, PHRASINGS, Fact, is_answe
     b=st.integers(1, 10**6),
 )
 def test_every_phrasing_is_solved(operation, phrasing, a, b):
-    """A fact in any phrasing, with numbers in digits or in words, comes to its answer."""
+    """A fact in any phrasing, with numbers in digits or in words, gives its answer."""
     fact = Fact(operation, a * b if operation == "divide" else a, b)
     text = solve(fact.prompt(phrasing), operation)
     assert text is not None

@@ -129,7 +129,7 @@ def test_majority_is_the_most_common_label():
 
 
 def test_what_nothing_did_supports_nothing():
-    """Where every arm comes to the same, no claim is supported: no difference, and no absence either."""
+    """Where every arm has the same result, no claim is supported: no difference, and no absence either."""
     runs = runs_of(np.random.default_rng(1))
     for claim in claims().values():
         found = measure(claim, runs, labels=["a", "b"] * (ITEMS // 2))

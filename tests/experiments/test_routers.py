@@ -122,7 +122,7 @@ def test_regex_and_nothing():
 
 
 def test_random_is_the_mean_of_draws():
-    """The expectation is what many random choices of as many prompts come to."""
+    """The expectation is the mean over many random choices of as many prompts."""
     given = shown()
     signal = by_signal("signal", given, SIDES)
     found, rng = at_random(signal, given, SIDES), np.random.default_rng(0)

@@ -17,7 +17,7 @@ KILLS_A_RUN = 4  # at most, before a run is let go on to its end
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a scene came to.
+    """The result of a scene.
 
     Attributes:
         scene: its name.

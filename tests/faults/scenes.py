@@ -44,8 +44,8 @@ class Scene:
         prepare: writes what the command reads.
         same: patterns of the files that must be byte for byte those of a run that was left alone.
         check: what else is wrong after a kill, before anything runs again; then after the last run.
-        code: the exit code of a run that came to its end.
-        finished: what the command says, in place of that code, where an earlier run had come to its end.
+        code: the exit code of a run that ended by itself.
+        finished: what the command says, in place of that code, where an earlier run had ended by itself.
     """
 
     name: str

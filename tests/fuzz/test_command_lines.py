@@ -1,4 +1,4 @@
-"""Whatever stands on a command line, it comes to a result, or to one line that says what is wrong."""
+"""Whatever stands on a command line, it gives a result, or one line that says what is wrong."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ python tests/hypotheses/nulls.py circuits heads stream --model smollm2 --blocks 
 
 Untrained models of a model's shape, and lesioned ones: trained embeddings with new blocks, or with the entries of each
 weight of a block permuted. `--blocks` cuts the model first, which is cheaper and changes nothing about what they know.
-Each is written to a folder of its own, and tested as any model is, from the command line. What a model came to is
+Each is written to a folder of its own, and tested as any model is, from the command line. The outcome on a model is
 added to the log, and models that are in it are not tested again: forty of them take hours.
 """
 

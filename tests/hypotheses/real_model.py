@@ -66,7 +66,7 @@ def render(
 
 
 def counts(smollm2: Mapping[str, Any], organism: Mapping[str, Any]) -> str:
-    """How many cases came to what on either model."""
+    """How many cases had which outcome on either model."""
     by_model = [Counter(record["outcome"] for record in cases.values()) for cases in (smollm2, organism)]
     rows = [(outcome, *(str(outcomes[outcome]) for outcomes in by_model)) for outcome in ORDER]
     total = ("cases", *(str(len(cases)) for cases in (smollm2, organism)))

@@ -27,7 +27,7 @@ COLUMNS = ("kernel", "multiplies with", "NumPy's", "tests", "verdicts", "minutes
 
 @dataclass(frozen=True)
 class Tests:
-    """What a run of pytest came to: how many passed, and which did not."""
+    """The result of a run of pytest: how many passed, and which did not."""
 
     passed: int
     failed: tuple[str, ...]
@@ -118,7 +118,7 @@ def run_tests(under: Kernel, paths: Sequence[str], folder: Path, workers: int, *
     """The package's own tests under a kernel, those marked slow too or those of `make test` alone.
 
     Raises:
-        ValueError: pytest did not come to its end.
+        ValueError: pytest did not end by itself.
     """
     report = folder / under.name / "tests.xml"
     report.unlink(missing_ok=True)

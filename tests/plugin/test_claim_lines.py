@@ -1,4 +1,4 @@
-"""`--probe-progress`: one line a claim, whatever it comes to, and an honest guess at the rest."""
+"""`--probe-progress`: one line a claim, whatever its outcome, and an honest guess at the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Before the first test a session says how long it will take, and at its end what it came to."""
+"""Before the first test a session says how long it will take, and at its end its result."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_supported_alone_becomes_inconclusive(cut):
 
 
 def test_junitxml_has_the_final_verdict(cut):
-    """The XML says of each test what it came to in its family, and counts it so."""
+    """The XML has each test's outcome in its family, and counts it so."""
     cut.run("--junitxml=junit.xml", "--probe-strict")
     (suite,) = ElementTree.parse(cut.pytester.path / "junit.xml").iter("testsuite")
     assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("2", "2", "0")

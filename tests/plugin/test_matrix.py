@@ -110,7 +110,7 @@ def verdicts(run):
 
 @pytest.fixture(scope="module")
 def alone():
-    """What the suite came to without any of them, once it has run."""
+    """The outcomes of the suite without any of them, once it has run."""
     return {}
 
 

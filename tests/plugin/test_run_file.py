@@ -61,7 +61,7 @@ def the_log(project):
 
 
 def test_the_log_holds_what_the_run_does(suite):
-    """Of a run that ends, run.jsonl comes to the same claims, families and broken tests as run.json."""
+    """Of a run that ends, run.jsonl gives the same claims, families and broken tests as run.json."""
     assert suite.run_apart().ret == 1
     log = the_log(suite)
     from_log, from_run = read_any(log), read_any(log.parent)

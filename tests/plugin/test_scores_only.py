@@ -66,5 +66,5 @@ def test_what_is_about_verdicts_is_refused(project, option, named):
     result = project.run("--probe-scores-only", option)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        [f"ERROR: --probe-scores-only comes to no verdicts, which {named} is about: *"]
+        [f"ERROR: --probe-scores-only gives no verdicts, which {named} is about: *"]
     )

@@ -45,7 +45,7 @@ def scored(project, monkeypatch):
 
 
 def test_seeds_are_pooled_and_judged_once(scored):
-    """Five seeds are one passed test and one record, which says what each seed came to alone."""
+    """Five seeds are one passed test and one record, which has the outcome of each seed alone."""
     result, record = scored([0.95, 0.95, 0.5, 0.95, 0.95], "-vv", "--probe-baseline=none")
     result.stdout.fnmatch_lines(["*::test_c[[]tiny[]] FAILED*"])
     found = record["measurement"]
@@ -364,7 +364,7 @@ def test_workers_give_the_same_run(project):
 
 
 def test_a_pool_can_be_reckoned_from_runs_of_one_seed(project):
-    """What `--probe-seeds` comes to is what the runs of its seeds alone come to when they are pooled afterwards."""
+    """The verdict of `--probe-seeds` is that of the runs of its seeds alone when they are pooled afterwards."""
     project.write("""
         @claim("c")
         @pytest.mark.parametrize("where", ["a", "b"])

@@ -401,7 +401,7 @@ def test_warnings_of_matplotlib_are_its_own(make_record, monkeypatch):
 
 
 def test_page_without_claims(run):
-    """A run in which nothing came to a verdict still makes a page that says why."""
+    """A run in which nothing gave a verdict still makes a page that says why."""
     empty = make_run([], [0], [], partial=True, broken=run.broken)
     text = page_html(empty)
     assert "No claims" in text

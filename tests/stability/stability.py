@@ -4,7 +4,7 @@
     python tests/stability/stability.py --seeds 4 --pool 2 hypotheses/arithmetic/test_suffix.py
 
 Runs the hypotheses once with each seed, as long as `make hypotheses` each time, and prints every case with its verdict
-by seed. What `--probe-seeds` would come to is reckoned from the same runs: a pool holds what each of its seeds
+by seed. What `--probe-seeds` would give is computed from the same runs: a pool holds what each of its seeds
 measures alone. Where a seed was settled without controls that others needed, the pool is judged by what all of them
 measured, if that settles it, and else has no verdict here. Pools share no seed, so that two of them differ as much as
 two runs of a user do.
@@ -135,7 +135,7 @@ def _pooled(records: Mapping[int, ClaimRecord]) -> ClaimRecord | None:
 
 
 def _on_common_controls(claim: Claim, runs: Sequence[SeedRun]) -> Judged | None:
-    """What a pool comes to by what every seed measured; None where more could change it."""
+    """The verdict of a pool by what every seed measured; None where more could change it."""
     measured = {run.seed: run.measurement for run in runs if run.measurement is not None}
     common = set.intersection(*(_measured_by(measurement) for measurement in measured.values()))
     pooled = pool(
@@ -166,7 +166,7 @@ def _seed_run(seed: int, record: ClaimRecord) -> SeedRun:
 
 
 def report(results: Sequence[Case], seeds: Sequence[int], size: int) -> Iterator[str]:
-    """The table of verdicts and what it comes to, line by line."""
+    """The table of verdicts and its totals, line by line."""
     pools = _pools(seeds, size)
     width = max(len(case.name) for case in results)
     yield ", ".join(f"{letter} {outcome or 'no verdict'}" for outcome, letter in LETTERS.items())
@@ -208,7 +208,7 @@ def run_seed(seed: int, folder: Path, options: argparse.Namespace) -> Run:
     """The run of one seed: made anew, or with `--resume` that which lies there whole.
 
     Raises:
-        SystemExit: pytest came to no run, or to one that lacks claims.
+        SystemExit: pytest wrote no run, or one that lacks claims.
     """
     if options.resume and (runs := sorted(folder.glob("*/run.json"))):
         return read_run(runs[-1])

@@ -69,7 +69,7 @@ def test_flips_are_between_supported_and_its_opposites():
 
 
 def test_a_pool_is_judged_by_its_own_numbers():
-    """The pool of two seeds has the mean of their scores, and says what each came to alone."""
+    """The pool of two seeds has the mean of their scores, and has the outcome of each alone."""
     (pooled,) = stability.pooled_records(runs(c=[0.95, 0.99]))
     assert pooled.measurement.score == pytest.approx(0.97)
     assert pooled.stability == "stable in 2 of 2 seeds"

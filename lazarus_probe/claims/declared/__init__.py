@@ -28,7 +28,7 @@ def declared(claim_id: str) -> Claim:
 
 
 def with_threshold(claim: Claim, threshold: float, effect: float | None = None) -> Claim:
-    """The claim with another threshold on its score: one that a user set, or what chance comes to in their data.
+    """The claim with another threshold on its score: one that a user set, or the chance level of their data.
 
     Whoever judges by it says so: see `judging.by_option`. Its expected effect is the least that would be supported,
     unless one is given.

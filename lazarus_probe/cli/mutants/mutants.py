@@ -205,7 +205,7 @@ def _begun(
     costs = {c: round(cost, 2) for c, cost in plain.costs.items() if c in scores and plain.tests[c] in cheap}
     if not costs:
         raise ValueError(
-            f"no claim came to a number on {subject.name} in {seconds:g} s: give a larger --seconds"
+            f"no claim gave a number on {subject.name} in {seconds:g} s: give a larger --seconds"
         )
     return plain, MutantResults(model=subject.name, fingerprint=subject.fingerprint, seed=seed, costs=costs)
 

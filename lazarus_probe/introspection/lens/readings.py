@@ -226,5 +226,5 @@ class _Tally:
             self.tops[number, :, :size] = read.argmax(axis=-1)
 
     def reading(self) -> Reading:
-        """What all runs come to."""
+        """The result over all runs."""
         return Reading(np.minimum(self.mass, 1), self.rank, self.tops, self.layers)

@@ -33,7 +33,7 @@ CONSTANT = {"classification": "majority", "regression": "mean"}
 
 @dataclass(frozen=True, eq=False)
 class OwnScores:
-    """What a probe comes to without any control model.
+    """The scores of a probe without any control model.
 
     Attributes:
         score: of the site.

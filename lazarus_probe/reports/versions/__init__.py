@@ -1,1 +1,1 @@
-"""Versions side by side: what each claim came to in each, and which differences are more than chance."""
+"""Versions side by side: the outcome of each claim in each, and which differences are more than chance."""

@@ -1,4 +1,4 @@
-"""Two runs or baselines side by side: what each claim came to then and now, and whether the difference is real."""
+"""Two runs or baselines side by side: the outcome of each claim then and now, and whether the difference is real."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Line:
         model: the later one's name, where there is one.
         group: what became of it.
         old: with how it compares with the new one.
-        new: what it came to now.
+        new: its outcome now.
         error: of a broken test.
     """
 
@@ -102,7 +102,7 @@ def _plain(record: BaselineRecord | None) -> dict[str, Any] | None:
 
 
 def compare_runs(old: Side, new: Side, fail_on: frozenset[Change] = WORSE) -> Comparison:
-    """Hold what the claims came to against what they came to before.
+    """Compare the outcomes of claims with their earlier outcomes.
 
     Models are matched by name; two sides of one model each are two versions of it, whatever they are called. Scores
     that are means over prompts are compared unit by unit, where both sides drew the same prompts; else the interval of

@@ -1,4 +1,4 @@
-"""All runs kept in a folder, oldest first: what the claims about each model came to over time."""
+"""All runs kept in a folder, oldest first: the outcomes of the claims about each model over time."""
 
 from __future__ import annotations
 

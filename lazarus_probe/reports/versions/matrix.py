@@ -1,4 +1,4 @@
-"""Claims by versions: what each came to in several runs or baselines, and what changed from one to the next."""
+"""Claims by versions: the outcome of each in several runs or baselines, and what changed from one to the next."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Cell:
     """A claim in one version.
 
     Attributes:
-        record: what it came to; None where the version lacks it.
+        record: its outcome; None where the version lacks it.
         error: of its test, where that broke.
         group: what became of it since the version before; None in the first, and where one of the two lacks it.
         difference: of its score from the version before, judged among those of the whole matrix.

@@ -27,7 +27,7 @@ class Side:
         partial: what is missing from it, as in `partial: 5 of 29 claims`; empty where nothing is.
         models: by name, their fingerprints; those of a run in the order in which they were given.
         claims: by model, then by claim and parameters.
-        broken: tests that came to no verdict; a baseline has none.
+        broken: tests that gave no verdict; a baseline has none.
         remarks: what else to know of it.
         tests: by model and by claim with its parameters the test that measured it; a baseline has none.
     """

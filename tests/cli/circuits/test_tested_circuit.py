@@ -16,7 +16,7 @@ COMMAND = ["introspect", "test-circuit", "-m", "organism"]
 
 @pytest.fixture(autouse=True)
 def few_paths(monkeypatch):
-    """A tenth of the random paths that edges are held against: what they come to is tested in the library."""
+    """A tenth of the random paths that edges are held against: their results are tested in the library."""
     monkeypatch.setattr(capped_runs, "minimality", partial(capped_runs.minimality, paths=30))
 
 

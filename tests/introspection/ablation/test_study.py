@@ -153,7 +153,7 @@ def test_a_component_that_says_nothing_does_no_damage(make_llama, tokenizer):
 
 
 def test_the_reason_tells_the_damage(swept):
-    """Whatever an ablation comes to, its reason says what it does to other prompts; so do the table and the data."""
+    """Whatever the verdict of an ablation, its reason says what it does to other prompts; so do table and data."""
     assert all("; damage: next-token probability moved" in each.reason for each in swept.findings)
     assert all(len(each["damage"]) == 5 for each in swept.as_data()["findings"])
     line = next(line for line in sweep_text(swept).splitlines() if line.startswith("L0 "))

@@ -102,7 +102,7 @@ def test_numbers_and_samples_are_checked():
 
 
 def test_settled_claims_run_no_untrained_model(build, monkeypatch):
-    """Where other controls settle a claim untrained models are not run, and it comes to the same with them."""
+    """Where other controls settle a claim untrained models are not run, and the outcome is the same with them."""
     subject = build(np.eye(32)[0])
     samples, site = asked(), Site("embed")
     models = control_models(subject, count=3)

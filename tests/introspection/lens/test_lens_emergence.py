@@ -90,7 +90,7 @@ def test_no_control_model_is_run_where_the_claim_is_settled(organism, asked, mon
 
 
 def test_control_models_are_read_one_by_one(organism, asked):
-    """What untrained and lesioned models come to is the mean of the plain lens on each; a gain holds for one more."""
+    """The score of untrained and lesioned models is the mean of the plain lens on each; a gain holds for one more."""
     texts, tokens, families = parts(organism, asked[:24])
     found = lens_emergence(
         organism, control_models(organism), texts, tokens, families, 3, score="probability"

@@ -319,7 +319,7 @@ def test_no_prompts_is_refused(grouped):
 
 
 def test_sites_that_are_read_later_share_the_passes(grouped, monkeypatch):
-    """With the sites of later calls given, those run no model, and come to what they do by themselves."""
+    """With the sites of later calls given, those run no model, and give what they give by themselves."""
     asked, untrained, store = recurring(6, told=0.7), control_models(grouped, count=3), ActivationStore()
     early = [Site("resid_post", layer) for layer in (0, 1)]
     claim = Claim(

@@ -35,7 +35,7 @@ def skewed(count: int, seed: int) -> tuple[NumberErrors, NumberErrors]:
 
 
 def test_scores_are_those_of_a_loop():
-    """Capped and plain R2 are what a loop over rows, in plain Python, comes to."""
+    """Capped and plain R2 are what a loop over rows, in plain Python, gives."""
     probe, _ = skewed(40, 1)
     mean = sum(probe.labels) / 40
     variance = sum((label - mean) ** 2 for label in probe.labels) / 40
