@@ -99,8 +99,8 @@ fuzz: $(READY) ## feed damaged files to every reader for a minute, and all hosti
 	@$(BIN)/python tests/fuzz/atheris_readers.py -max_total_time=60
 	@$(BIN)/python -m pytest tests/fuzz -m long
 
-plugins: $(READY) ## run the same claims beside other pytest plugins (installs them first)
-	@echo "running claims beside other plugins of pytest"
+plugins: $(READY) ## run the same claims with other pytest plugins (installs them first)
+	@echo "running claims with other pytest plugins"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[plugins]"
 	@PLUGINS=installed $(BIN)/python -m pytest tests/plugin/test_matrix.py -m "not long" -n $(WORKERS)
 
@@ -108,7 +108,7 @@ parity: $(READY) ## compare every family with transformers, and adapters with pe
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[parity]"
 	@$(BIN)/python -m pytest tests/parity tests/organisms/test_bundled.py -m "not long"
 
-peers: $(READY) ## time forwards and sweeps beside other libraries (installs them first; half an hour)
+peers: $(READY) ## compare the time of forwards and sweeps with other libraries (installs them first; half an hour)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[peers]"
 	@$(BIN)/python tests/benchmarks/peers.py
 

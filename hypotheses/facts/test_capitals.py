@@ -1,7 +1,7 @@
 """Where is a capital read from, what brings it back once the country is gone, and does that tell where it is edited?
 
 The published studies average over facts and show the largest of many layers. Here the layers are chosen on half of the
-countries and held to the other half, and every edit stands beside the same edit elsewhere.
+countries and held to the other half, and every edit is compared with the same edit elsewhere.
 """
 
 from functools import partial

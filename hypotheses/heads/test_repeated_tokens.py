@@ -80,7 +80,7 @@ def test_copying_resampled(subject, repeats, evidence):
 
 
 def recorded(subject, repeats, evidence, ablation):
-    """What is lost without the best induction heads, on models that copy and have others beside them."""
+    """What is lost without the best induction heads, on models that copy and have others besides."""
     drawn, rows = repeats
     declared, heads = evidence.claim.parameters, head_sites(subject)
     count = max(1, math.ceil(declared["share"] * len(heads)))

@@ -1,8 +1,8 @@
 """Does a sum of a few heads carry what a task is, from prompts that show it to prompts that do not?
 
 The heads with the largest effect of hundreds are large by chance too, and a vector that names the outputs needs no
-task. So heads and layer are chosen on half of the words and held to the other half, beside the vectors of shuffled
-examples, of all outputs and of the other tasks. That the form does not matter is an assumption: it is tested alone.
+task. So heads and layer are chosen on half of the words and held to the other half, compared with vectors of
+shuffled examples, of all outputs and of the other tasks. That the form does not matter is an assumption, tested alone.
 """
 
 import pytest

@@ -1,7 +1,7 @@
 """What does a model do with any text: where does attention rest, what gets long, and what do all states share?
 
 Random tokens mean nothing, so what is the same in all rows is the model's own. Several of these findings are partly
-facts of any network of that shape, so each stands beside networks of its shape.
+facts of any network of that shape, so each is compared with networks of its shape.
 """
 
 import pytest

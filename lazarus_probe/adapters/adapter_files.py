@@ -87,7 +87,7 @@ def _what_else(folder: Path) -> str:
     """What a folder without an adapter holds."""
     pickle = next((name for name in PEFT_PICKLES if (folder / name).is_file()), None)
     if pickle:
-        return f"{MLX_CONFIG} is missing beside {pickle}"
+        return f"{MLX_CONFIG} is missing next to {pickle}"
     if (folder / SEED_CONFIG).is_file() and any(folder.glob("model*.safetensors")):
         return "it holds a whole model; give it as the model (--model)"
     return f"it has neither {MLX_WEIGHTS} (mlx-lm) nor {PEFT_WEIGHTS} (peft) nor {SEED_WEIGHTS}"

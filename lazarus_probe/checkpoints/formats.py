@@ -21,7 +21,7 @@ ADAPTERS = {
     SEED_WEIGHTS: SEED_WEIGHTS,
     **dict.fromkeys(PEFT_PICKLES, "peft"),
 }
-# What a trainer leaves beside a model's weights.
+# What a trainer leaves next to a model's weights.
 LEFT_BY_A_TRAINER = ("training_args", "optimizer", "scheduler", "rng_state", "scaler")
 SAVE = (
     "load it with the library that wrote it, where you trust it, and save it as safetensors (save_pretrained)"

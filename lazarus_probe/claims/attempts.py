@@ -1,6 +1,6 @@
 """A case that ran several times in one run, by pytest-rerunfailures, pytest-repeat or several workers: one record.
 
-The last attempt is the record, and all of them are kept beside it. A case whose verdict changed from one attempt to
+The last attempt is the record, and all of them are kept with it. A case whose verdict changed from one attempt to
 another, on the same model with the same seed, shows nothing but that: it is inconclusive.
 """
 

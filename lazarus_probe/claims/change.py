@@ -45,7 +45,7 @@ def read_changes(text: str, option: str) -> frozenset[Change]:
         return frozenset(CHANGES if names == ["any"] else ())
     if alone := [name for name in names if name in ("any", "none")]:
         raise ValueError(
-            f"{option} {text!r} has {alone[0]} beside others: give it alone, or some of the others"
+            f"{option} {text!r} has {alone[0]} with others: give it alone, or some of the others"
         )
     if unknown := [name for name in names if name not in by_name]:
         close = nearest(unknown[0], ["any", "none", *by_name])

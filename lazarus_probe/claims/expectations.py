@@ -1,7 +1,7 @@
 """Reading `expectations/*.yaml`, with the line of every field for the errors.
 
 A file may take over the claims of another one, which a package has: `- include: some.package:claims.yaml`. So a study
-and the tests beside it judge by the same claims.
+and the tests next to it judge by the same claims.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _check_tests(claim: Claim, claims: Mapping[str, Claim], location: str) -> No
             close = nearest(by, tests)
             raise ClaimError(
                 f"{location}: claim {claim.id!r}: an assumption is tested by {by!r}, which is no control, unit or part "
-                f"of it, and no other claim beside it{f'; did you mean {close!r}?' if close else ''}"
+                f"of it, and no other claim of its folder{f'; did you mean {close!r}?' if close else ''}"
             )
 
 
@@ -85,13 +85,13 @@ def _list_in(path: Path) -> list[Fields]:
 
 
 def find_claim(claim_id: str, test_file: Path) -> Claim:
-    """The claim of that id from `expectations/` beside a test file."""
+    """The claim of that id from `expectations/` next to a test file."""
     folder = test_file.parent / "expectations"
     claims = read_claims(folder)
     if claim_id not in claims:
         if not claims:
             raise ClaimError(
-                f"{test_file.name}: claim {claim_id!r} is not pre-registered: {folder.name}/ beside it has no YAML "
+                f"{test_file.name}: claim {claim_id!r} is not pre-registered: {folder.name}/ next to it has no YAML "
                 "file of claims"
             )
         raise ClaimError(
@@ -101,7 +101,7 @@ def find_claim(claim_id: str, test_file: Path) -> Claim:
 
 
 def family_of(claim: Claim, test_file: Path, num_layers: int) -> dict[str, int]:
-    """The claims declared in a claim's family, beside a test file, with how many cases each has on a model."""
+    """The claims declared in a claim's family, next to a test file, with how many cases each has on a model."""
     declared = read_claims(test_file.parent / "expectations")
     members = {member.id: member for member in declared.values() if member.family == claim.family} | {
         claim.id: claim

@@ -18,7 +18,7 @@ from lazarus_probe.claims.expectations import read_claims, read_list
 from lazarus_probe.spelling import one_of
 
 PACKAGE = Path(__file__).parents[1]
-# What a test file needs beside it: its claims' declarations, and fixtures.
+# What a test file needs next to it: its claims' declarations, and fixtures.
 EXPECTATIONS, FIXTURES = "expectations", "conftest.py"
 COSTS = "costs.json"  # by model the seconds of claims, written by tests/hypotheses/costs.py
 
@@ -43,7 +43,7 @@ class LibraryClaim:
 
 
 def library_folder(package: Path = PACKAGE) -> Path:
-    """Where the claims are: in the installed package, or beside it in a clone.
+    """Where the claims are: in the installed package, or next to it in a clone.
 
     Raises:
         ClaimError: they are in neither place.

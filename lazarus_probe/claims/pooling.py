@@ -32,7 +32,7 @@ def pool(measurements: Mapping[int, Measurement], needed: Collection[str] = ()) 
     the root of the number of seeds, so seeds cannot stand in for groups.
 
     p is twice the mean of the seeds' p, at most 1, which holds under any dependence (Ruschendorf 1982; Vovk & Wang
-    2020, Combining p-values via averaging, Biometrika 107); a seed without p beside others with one counts as 1. n and
+    2020, Combining p-values via averaging, Biometrika 107); a seed without p among others with one counts as 1. n and
     tokens are summed; groups, and the units of each kind, are the least of the seeds'. The learning curve, the damage
     and other parts are averaged as the score is; of strata that were measured those of the seed with the largest upper
     bound on what fails are kept. A control that is not needed, for not every draw of prompts allows it, is averaged

@@ -118,7 +118,7 @@ class DamageRecord(BaseModel):
 
 
 class PartRecord(BaseModel):
-    """What else must hold beside a score, as kept in a report."""
+    """What else must hold besides a score, as kept in a report."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -304,7 +304,7 @@ class ClaimRecord(BaseModel):
         return f" ({moved})" if moved and "changed since" in moved else ""
 
     def known_line(self) -> str:
-        """The baseline's verdict beside this one, with both numbers and their difference."""
+        """The baseline's verdict next to this one, with both numbers and their difference."""
         if self.known is None:
             return ""
         now = self.measurement

@@ -243,7 +243,7 @@ def _supported_or_not(claim: Claim, measurement: Measurement) -> Verdict:
 
 
 def _parts(claim: Claim, measurement: Measurement) -> list[Part]:
-    """What was measured beside the score of what the claim declares."""
+    """What was measured besides the score of what the claim declares."""
     return [part for part in measurement.parts if part.name in claim.parts]
 
 

@@ -77,7 +77,7 @@ Prompts = Annotated[
         "--prompts", "--prompt", "-p", help="Prompts separated by |; or @FILE, one per line or as JSON."
     ),
 ]
-SeveralLayers = Annotated[  # beside an option for one
+SeveralLayers = Annotated[  # next to an option for one
     str | None,
     typer.Option("--layers", "-l", help="Layers, counted from 0, as in 0,4-7; -1 is the last; or all."),
 ]

@@ -102,7 +102,7 @@ def evaluate(
 
 
 def _recipe_of(subject: Subject) -> Recipe:
-    """The recipe beside a model's folder, checked against the model as far as it shows there."""
+    """The recipe next to a model's folder, checked against the model as far as it shows there."""
     from lazarus_probe.training.pretraining.recipe import RECIPE, read_recipe
 
     if subject.path is None:

@@ -31,7 +31,7 @@ MOVED = {"float32": 1e-3, "float16": 1e-2, "bfloat16": 0.1}
 
 
 def harmless_mutants(subject: Subject, seed: int = 0) -> tuple[Mutant, ...]:
-    """The harmless changes of a model, those of one kind beside each other.
+    """The harmless changes of a model, those of one kind next to each other.
 
     Whether a model has a symmetry depends on its code: norms over all heads, or norms that add 1 to their weight, break
     some. So each kind is tried on the model at hand, in its first and its last block, and left out where logits move.

@@ -25,7 +25,7 @@ BITS, GROUP = 2, 32
 
 
 def inner_mutants(subject: Subject, seed: int = 0) -> tuple[Mutant, ...]:
-    """The inner changes of a model, those of one kind beside each other.
+    """The inner changes of a model, those of one kind next to each other.
 
     Kinds that a block has no weights for, as heads where a mixer stands, are left out there.
 

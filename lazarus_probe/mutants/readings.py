@@ -1,4 +1,4 @@
-"""What the claims of a suite measured on a mutant, beside what they measured on the model itself."""
+"""What the claims of a suite measured on a mutant, compared with the model itself."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def _problem_with_claims(config: pytest.Config, items: list[pytest.Item]) -> str
 
 
 def is_claim(item: pytest.Item) -> bool:
-    """Whether a test decides a claim; a marked class or module may hold tests beside it that do not."""
+    """Whether a test decides a claim; a marked class or module may also hold tests that do not."""
     marked = any(mark.name == "claim" for mark in getattr(item, "own_markers", ()))
     return marked or "evidence" in getattr(item, "fixturenames", ())
 

@@ -150,7 +150,7 @@ class ClaimSession:
         return stopped or len(self.ran) < session.testscollected
 
     def _settle(self, session: pytest.Session, *, cut_short: bool) -> None:
-        """Bring every verdict to what it is in its family, beside the baseline's, and the outcomes with it."""
+        """Correct every verdict within its family, compare it with the baseline's, and move test outcomes to match."""
         from lazarus_probe.claims.attempts import settled
         from lazarus_probe.claims.claim import ClaimError
         from lazarus_probe.claims.families import correct

@@ -34,7 +34,7 @@ def add_shard_option(group: pytest.OptionGroup) -> None:
 
 
 def check_shard(config: pytest.Config) -> None:
-    """Check `--probe-shard`, and refuse beside it what only a whole run can do.
+    """Check `--probe-shard`, and refuse with it what only a whole run can do.
 
     Raises:
         pytest.UsageError: it names no shard, or a baseline is to be written or compared with.

@@ -1,4 +1,4 @@
-"""On a terminal, the claim at work stands beside pytest's dots: it takes seconds, and a dot comes when it is over."""
+"""On a terminal, the running claim stands next to pytest's dots: it takes seconds, and a dot comes when it is over."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def grid_chart(
         title: above it.
         rows: R names.
         columns: C names, such as tokens.
-        legend: what a value is; the least and the greatest are named beside it.
+        legend: what a value is; the least and the greatest are named next to it.
 
     Raises:
         ValueError: values that are not finite, or shapes that do not match.

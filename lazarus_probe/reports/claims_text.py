@@ -25,7 +25,7 @@ def claims_lines(
     """The table of claims, fitted to a width.
 
     Where there is not enough room the model is left out, if all claims are of one, and the best control; a claim whose
-    name is longer than its column has a line of its own. Where there is more, statements stand beside the numbers.
+    name is longer than its column has a line of its own. Where there is more, statements are next to the numbers.
 
     Args:
         records: of a run.

@@ -31,7 +31,7 @@ def still(records: Sequence[ClaimRecord]) -> list[str]:
 
 
 def shaken(records: Sequence[ClaimRecord]) -> list[str]:
-    """What is supported under an assumption without which it is not: a claim beside it came out otherwise."""
+    """What is supported under an assumption without which it is not: another claim, without it, has another verdict."""
     against = {
         (record.claim.id, record.model.name): record.outcome
         for record in records

@@ -257,7 +257,7 @@ def check_schema(document: object, readable: Sequence[int], file: Path) -> None:
 
 
 def schema() -> str:
-    """The JSON Schema of `run.json`: the text of `run.schema.json` beside this module.
+    """The JSON Schema of `run.json`: the text of `run.schema.json` next to this module.
 
     It is written anew with
 

@@ -1,4 +1,4 @@
-"""A run's folder: `run.json`, `summary.md` and `index.html`, beside the `run.jsonl` that grew while it ran."""
+"""A run's folder: `run.json`, `summary.md` and `index.html`, next to the `run.jsonl` that grew while it ran."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Effects of many edits on the same prompts, each beside a control: which of them are beyond it, and beyond chance."""
+"""Effects of many edits on the same prompts, each compared with a control: which are beyond it, and beyond chance."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def span(subject: Subject, prompt: str, part: str, which: int | None = None) -> 
     """The tokens of a part of a prompt, found by the characters that each token covers.
 
     This holds for any tokenizer: one that splits a number into digits, or joins it with the space before it. White
-    space that a token covers beside the part is no matter; anything else is.
+    space that a token covers next to the part is no matter; anything else is.
 
     Args:
         subject: a model with a tokenizer.

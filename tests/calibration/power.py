@@ -34,7 +34,7 @@ with the true score of the row, {draws} times for each cell, and go through the 
 verdict; so does a control that reaches what the row says. The standard error of a share is at most {error}. How seldom
 a claim is supported whose true score is at its threshold, and no better, is in `tests/calibration/test_power.py`.
 
-- A group is an operand family or a template, with one prompt; prompts beside it help by as much as they differ from it.
+- A group is an operand family or a template, with one prompt; more prompts of it help as far as they differ.
   For `training_effect` it is a run, which learns, and then names each of {questions} questions, or does not.
 - `causal_necessity` needs the groups of each of its two kinds of questions, in the half that confirms.
 - `emergence` spends half of the groups on the search; here the search has found the layer.

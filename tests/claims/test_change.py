@@ -73,5 +73,5 @@ def test_a_change_is_read_in_each_spelling(text):
 @pytest.mark.parametrize("text", ["any,lost", "none,lost"])
 def test_all_and_none_stand_alone(text):
     """What contradicts itself is refused in words of its own."""
-    with pytest.raises(ValueError, match=f"'{text}' has (any|none) beside others: give it alone, or "):
+    with pytest.raises(ValueError, match=f"'{text}' has (any|none) with others: give it alone, or "):
         read_changes(text, "--fail-on")

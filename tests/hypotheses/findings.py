@@ -1,4 +1,4 @@
-"""Writes docs/findings.md: published findings beside what SmolLM2-135M-Instruct and the organism do.
+"""Writes docs/findings.md: published findings compared with what SmolLM2-135M-Instruct and the organism do.
 
 pytest hypotheses/circuits hypotheses/heads ... --model smollm2 --probe-update --probe-report build/smollm2
 python tests/hypotheses/findings.py build/smollm2/*/run.json
@@ -29,7 +29,7 @@ LAST = COLUMNS[-1]
 HEAD = """# Published findings
 
 Findings of the field, each a claim with controls that anyone can run on a model: `lazarus test -m MODEL --topic TOPIC`.
-Beside what was published stands what two models do: SmolLM2-135M-Instruct, a chat model of 30 layers, and the bundled
+What was published is compared with what two models do: SmolLM2-135M-Instruct, a chat model of 30 layers, and the bundled
 organism, a model of 8 layers that learnt little but arithmetic. Thresholds were set before either was run, and are
 those of any model. A finding that does not hold, or that untrained models share, is as good a result as one that does.
 

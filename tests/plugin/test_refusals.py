@@ -86,7 +86,7 @@ def test_bad_expectations(project, yaml, message):
     [
         (
             USES.format(mark='"known"'),
-            "test_claims.py: claim 'known' is not pre-registered: expectations/ beside it has no YAML file of claims",
+            "test_claims.py: claim 'known' is not pre-registered: expectations/ next to it has no YAML file of claims",
         ),
         (USES.format(mark=""), "test_claims.py::test_c[tiny]: @pytest.mark.claim needs an id"),
         (USES.format(mark='"a", "b"'), "test_claims.py::test_c[tiny]: @pytest.mark.claim takes an id alone"),

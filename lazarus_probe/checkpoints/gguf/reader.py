@@ -91,7 +91,7 @@ def _read(path: Path, size: int, changed: int) -> GgufFile:  # noqa: ARG001 - of
     if len(parts) != count or count > MOST_PARTS:
         raise LoadError(
             f"{path} is one of {count} parts; give the first of them, NAME-00001-of-{count:05d}.gguf, with the others "
-            "beside it"
+            "next to it"
         )
     for part in parts[1:]:
         for name, entry in _read_part(part).tensors.items():

@@ -85,7 +85,7 @@ def layer_edits(
 
 
 def as_text(name: str, result: LayerEdits) -> str:
-    """By edit the predictions kept and the divergence, beside those of a random push."""
+    """By edit the predictions kept and the divergence, compared with a random perturbation."""
     from lazarus_probe.introspection.ablation.edited_blocks import named_edit
 
     where = "all positions" if result.at == "all" else "the last position"

@@ -66,8 +66,8 @@ def function_vector(
     """Sum what a few heads say where a task is shown by examples, and add it to prompts that show none.
 
     Todd et al. 2024 (arXiv:2310.15213). Heads and layer are chosen on half of the pairs, and the vector is tested on
-    the others, beside vectors of shuffled examples, of the outputs alone, of other tasks and random ones as long. It is
-    added to unrelated prompts, too.
+    the others, compared with vectors of shuffled examples, of the outputs alone, of other tasks, and random ones of
+    equal norm. It is added to unrelated prompts, too.
     """
     check_output(output)
     chosen = _tasks(tasks, pairs)

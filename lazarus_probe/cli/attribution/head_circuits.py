@@ -1,4 +1,4 @@
-"""`lazarus introspect head-circuits`: what heads would do by their weights, beside what they attend to."""
+"""`lazarus introspect head-circuits`: what heads would do by their weights, compared with what they attend to."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def head_circuits(
 
     Elhage et al. 2021; Gould et al. 2023 (arXiv:2312.09230). Blocks are given tokens alone, without context; the keys
     of induction are composed with the best previous-token head. A head is named as by `heads`, whose scores from
-    patterns stand beside these as a rank correlation over heads.
+    patterns are compared with these by a rank correlation over heads.
     """
     check_output(output)
     from lazarus_probe.introspection.attribution import head_circuits as analysis

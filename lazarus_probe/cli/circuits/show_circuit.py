@@ -109,7 +109,7 @@ def overlap_text(overlap: CircuitOverlap, beside: Path) -> str:
     from lazarus_probe.untrusted import in_line
 
     lines = [
-        f"Beside {in_line(beside.name)}; by chance: random circuits with its edges between every two blocks"
+        f"Compared with {in_line(beside.name)}; by chance: random circuits with its edges between every two blocks"
     ]
     for name, shared in (("edges", overlap.edges), ("heads that write", overlap.heads)):
         lines.append(

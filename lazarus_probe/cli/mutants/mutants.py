@@ -155,7 +155,7 @@ def _one_of_each(made: Sequence[Mutant]) -> list[Mutant]:
 
 
 def _made(subject: Subject, each: int, seed: int) -> list[Mutant]:
-    """The mutants of a model, so many of each kind at most, those of one kind beside each other."""
+    """The mutants of a model, so many of each kind at most, those of one kind next to each other."""
     from lazarus_probe.mutants import forgetting_mutants, harmless_mutants, inner_mutants
 
     mutants = (

@@ -61,7 +61,7 @@ def erase_concept(
     """Erase a concept from the last token's state, and see what a choice between two answers loses.
 
     LEACE (Belrose et al. 2023, arXiv:2306.03819), fitted on half of the groups. On the other half a probe is to find
-    nothing any more; what the choice loses stands beside random subspaces of equal rank and beside shuffled labels.
+    nothing any more; what the choice loses is compared with random subspaces of equal rank and with shuffled labels.
     """
     check_output(output)
     prompts, units = classes_and_groups(classes_of(classes), groups)

@@ -1,7 +1,7 @@
 """What is kept of a model's predictions where blocks of its middle are deleted or swapped, as a measurement.
 
 `layer_edits` shows every block to a reader; here the number is the mean over evenly spaced blocks, so that no block is
-picked, beside a push of every state as far in a random direction. Lad et al. 2024 (arXiv:2406.19384).
+picked, compared with a push of every state as far in a random direction. Lad et al. 2024 (arXiv:2406.19384).
 """
 
 from __future__ import annotations

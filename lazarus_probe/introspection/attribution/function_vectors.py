@@ -2,8 +2,8 @@
 
 Todd et al. 2024 (arXiv:2310.15213). The heads are those that bring the task to prompts with shuffled examples, the
 vector is the sum of their mean outputs, and the layer is that at which it does most. All three are found on one half of
-the pairs; what the vector does is measured on the other, beside vectors of the same heads from shuffled examples, of
-the task's outputs alone, of other tasks, and of random ones as long.
+the pairs; what the vector does is measured on the other, compared with vectors of the same heads from shuffled
+examples, of the task's outputs alone, of other tasks, and with random ones of equal norm.
 """
 
 from __future__ import annotations

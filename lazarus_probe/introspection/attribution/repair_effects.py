@@ -1,4 +1,4 @@
-"""What the ablation of heads does to a logit, beside what the heads add to it directly."""
+"""What the ablation of heads does to a logit, compared with what the heads add to it directly."""
 
 from __future__ import annotations
 

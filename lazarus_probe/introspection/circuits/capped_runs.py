@@ -1,4 +1,4 @@
-"""A circuit beside random ones and what is left without it, each pair counted from 0 to 1.
+"""A circuit compared with random ones and what is left without it, each pair counted from 0 to 1.
 
 A ratio of means may hide pairs on which a circuit fails behind others on which it overshoots; a pair counts the metric
 of the circuit less that of the empty one, over the mean gap between the model and the empty circuit, from 0 to 1.

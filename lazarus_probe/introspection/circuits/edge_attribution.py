@@ -21,7 +21,7 @@ from lazarus_probe.introspection.circuits.pair_sets import PairSet
 from lazarus_probe.introspection.circuits.split_runs import Hear, Stream, run_split
 from lazarus_probe.statistics.student import Estimate, mean_t_interval
 
-# A gradient keeps what every block computes for each of its heads, beside what it was given.
+# A gradient keeps what every block computes for each of its heads, besides its input.
 SHARE_OF_TOKENS = 0.25
 
 

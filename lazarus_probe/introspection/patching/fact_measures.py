@@ -2,7 +2,7 @@
 
 `attention_knockout` and `causal_trace` show all windows to a reader. The largest of many is large by chance too, so
 here one is chosen on half of the units, and the share of the answer's probability that it decides is measured on the
-other half, beside the same edit elsewhere.
+other half, compared with the same edit elsewhere.
 """
 
 from __future__ import annotations

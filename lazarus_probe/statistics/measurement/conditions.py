@@ -1,4 +1,4 @@
-"""What a claim may ask beside its score: a learning curve that is flat, strata, little damage, parts that hold."""
+"""What a claim may require besides its score: a learning curve that is flat, strata, little damage, parts that hold."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Damage:
 
 @dataclass(frozen=True)
 class Part:
-    """Something else that must hold beside the score, as a circuit's minimality.
+    """Something else that must hold besides the score, as a circuit's minimality.
 
     Attributes:
         name: as the claim declares it.

@@ -29,7 +29,7 @@ class Measurement:
         controls: at least one, each with a name of its own, where `unmeasured` names none.
         p: permutation p of the score under its null, where there is one.
         seed: the seed of every random choice in it.
-        details: plain numbers, strings, lists and dicts to keep beside it.
+        details: plain numbers, strings, lists and dicts to keep with it.
         tokens: of all the prompts measured, so that a tokenizer that changed shows.
         examples: some of the prompts, with the model's answers.
         curves: the score and its controls along the layers, where it was scanned.
@@ -42,7 +42,7 @@ class Measurement:
         growth: the end of the probe's learning curve, where the score is a probe's; or why it has none.
         strata: how much of a universal claim's domain was measured.
         damage: what the edit of a causal claim does to unrelated prompts.
-        parts: what else must hold beside the score, each under a name of its own.
+        parts: what else must hold besides the score, each under a name of its own.
         place: on what part of the claim's domain, or how far a push went; it may be another with another seed.
         unmeasured: controls that were left out, since the outcome is settled without them.
         group_scores: mean score and number of rows of each independent unit, where the score is a mean over rows; see

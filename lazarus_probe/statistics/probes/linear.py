@@ -79,7 +79,7 @@ def solve_shifted(square: Floats, shift: float, right: Floats) -> Floats:
     _, solved, failed = dposv(system.T, right, overwrite_a=True)
     if failed:
         raise np.linalg.LinAlgError(
-            f"a penalty of {shift:g} is lost beside features of this size: rescale them"
+            f"a penalty of {shift:g} is lost next to features of this size: rescale them"
         )
     return np.asarray(solved)
 

@@ -97,7 +97,7 @@ def test_two_circuits_are_compared(file, capsys, tmp_path):
     write_circuit(CIRCUIT.model_copy(update={"edges": EDGES[:2]}), other)
     assert main([*COMMAND, str(file), "--beside", str(other)]) == 0
     text = capsys.readouterr().out
-    assert "Beside other.json; by chance" in text
+    assert "Compared with other.json; by chance" in text
     assert "2 of 5 edges are among its 2" in text
     assert "1 of 2 heads that write are among its 1" in text
     assert main([*COMMAND, str(file), "--beside", str(other), "--json"]) == 0

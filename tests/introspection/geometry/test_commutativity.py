@@ -1,4 +1,4 @@
-"""Cosines of swapped operands, beside those of pairs that share less."""
+"""Cosines of swapped operands, compared with those of pairs that share less."""
 
 from __future__ import annotations
 

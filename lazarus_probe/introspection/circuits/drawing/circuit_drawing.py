@@ -6,7 +6,7 @@ from lazarus_probe.introspection.circuits.circuit_graph import CircuitGraph
 
 
 def circuit_svg(circuit: CircuitGraph, most: int = 200) -> str:
-    """A circuit as an SVG that needs nothing beside it: a picture, or a part of a page.
+    """A circuit as an SVG that needs no other file: a picture, or a part of a page.
 
     The embedding is at the bottom and the logits on top. The pointer on an edge or a node shows its name and numbers, a
     click keeps them, and leaves the edges of a node alone.

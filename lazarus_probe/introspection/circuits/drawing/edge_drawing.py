@@ -21,7 +21,7 @@ THINNEST, THICKEST, FAINTEST, STRONGEST = 0.9, 6.5, 0.5, 0.95
 LINE, LETTER, BOLD = 15.0, 5.7, 6.4  # pixels of a line and, about, of a letter
 LONGEST = 300
 SHOWN = 56  # characters of a prompt, of which the end says most
-HINT = "Click an edge or a node for its numbers and prompts; a click beside them ends that."
+HINT = "Click an edge or a node for its numbers and prompts; a click next to them ends that."
 STYLE = """\
 .lzc{max-width:100%;height:auto;color:inherit;font:11px system-ui,-apple-system,"Segoe UI",Roboto,sans-serif}
 .lzc text{fill:currentColor}
