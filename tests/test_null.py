@@ -18,7 +18,7 @@ ALL = tuple(sorted(str(path.relative_to(HYPOTHESES)) for path in HYPOTHESES.rglo
 
 @pytest.mark.nested
 def test_nothing_is_supported_on_an_untrained_model(tmp_path):
-    """All hypothesis files run on an untrained twin of the organism, and no claim comes out supported."""
+    """All hypothesis files run on an untrained model like the organism, and no claim comes out supported."""
     files = {f"hypotheses/{name}" for name in ALL}
     command = [sys.executable, "-m", "pytest", *sorted(files), "--model", "organism-untrained"]
     options = ["-q", "--probe-report", str(tmp_path), "--probe-baseline", "none"]

@@ -1,6 +1,6 @@
 """Does what tells true statements from false ones on some topics tell them on another?
 
-Every statement has a false twin with the same words in other pairs, and half of the pairs are denied, where the false
+Every statement has a false one with the same words in other pairs, and half of the pairs are denied, where the false
 pair makes a true statement. So neither words nor likely pairs of words tell.
 """
 

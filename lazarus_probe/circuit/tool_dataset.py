@@ -190,7 +190,7 @@ def draw(
     by_text = {prompt.text: prompt for prompt in pool}
     if not 1 <= count <= len(by_text):
         raise ValueError(
-            f"{option}: {count} prompts {what} were asked for; there are {len(by_text)} different ones"
+            f"{option}: {count} prompts {what} requested; there are {len(by_text)} different ones"
         )
     by_template: dict[str, list[ToolPrompt]] = {}
     for prompt in by_text.values():

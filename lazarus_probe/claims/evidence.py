@@ -71,7 +71,7 @@ class Evidence:
     def is_known(self, measurement: Measurement) -> bool:
         """Whether a measurement so far has a verdict that is not inconclusive, for `rate_until_known` to stop there.
 
-A claim that is supported or refuted is also known to be so in its family, whatever its other cases show: its
+        A claim that is supported or refuted is also known to be so in its family, whatever its other cases show: its
         p is at most alpha over their number (Bonferroni), which is the most that Benjamini-Hochberg can ask of it.
 
         Raises:

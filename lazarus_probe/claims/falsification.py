@@ -111,7 +111,7 @@ class Coverage:
     Attributes:
         strata: the numbers that a verdict rests on.
         failed: slices that fail, by an exact test at the claim's alpha of each, or confirmed.
-        not_told: slices that were measured, and whose prompts tell neither that the claim holds there nor that it
+        not_told: slices that were measured, and whose prompts show neither that the claim holds there nor that it
             fails. One by one they are open; how many of them may fail is bounded all the same.
         whole: slices so small that every prompt of them was measured, so that what they are is known.
         unmeasured: slices that the budget did not reach.
@@ -136,7 +136,7 @@ class Coverage:
         if self.unmeasured:
             parts.append(f"{len(self.unmeasured)} not reached, a budget of {self.budget_for_all} reaches all")
         if self.not_told:
-            parts.append(f"not told one by one: {len(self.not_told)}")
+            parts.append(f"undecided by themselves: {len(self.not_told)}")
         return "; ".join(parts)
 
     def as_dict(self) -> dict[str, Any]:
@@ -160,7 +160,7 @@ class Falsification:
         rows: the fresh prompts behind the score.
         failed: the simplest slice or prompt on which the claim fails, confirmed; None if there was none.
         failing: its fresh prompts.
-        searched: the score in the search of each slice or prompt that could be told.
+        searched: the score in the search of each slice or prompt that could be decided.
         candidates: how many of them failed in the search.
         forwards: spent, of `budget`.
         budget: in forwards.

@@ -56,7 +56,7 @@ def falsify(
     Of a list of slices, such as `arithmetic_slices()`, every one is measured. Half of the budget goes to a few prompts
     of each, sent together; the rest to those whose prompts do not yet tell, the likeliest to fail first, up to 64
     prompts of each. A slice that has fewer, and does not tell, is measured to its last prompt, and then it is known
-    and not estimated: so no slice is too small to be told. What the prompts say of each is evidence that holds for
+    and not estimated: so no slice is too small to be decided. What the prompts say of each is evidence that holds for
     any number of them (`claims.strata.log_evidence`), and so does the bound on the share of slices that may fail,
     `coverage.strata.upper`, which is too low at most alpha of the time. A slice of which fewer than two groups
     apply counts in it as failing, and stands in `untestable`. If the budget does not reach all slices, those

@@ -143,7 +143,7 @@ class Search:
         return [where for where in self.ranked() if self.trials[where].slack < 0]
 
     def ranked(self) -> list[Any]:
-        """All that could be told, the nearest to failing first; among equals the one with more rows."""
+        """All that could be decided, the nearest to failing first; among equals the one with more rows."""
         decided = [where for where, trial in self.trials.items() if trial.slack < inf]
         return sorted(
             decided, key=lambda where: (self.trials[where].slack, -len(self.trials[where].rows.items))

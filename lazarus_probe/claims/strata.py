@@ -276,7 +276,7 @@ def _first_pass(surveyed: Survey) -> None:
 
 
 def _refine(surveyed: Survey) -> None:
-    """Twice as many prompts for what is not told, the likeliest to fail first, until all is or the budget is spent.
+    """Twice as many prompts for what is undecided, the likeliest to fail first, until the budget is spent.
 
     Where more strata fail than the claim allows, no more are sent: which of them is the simplest is known.
     """

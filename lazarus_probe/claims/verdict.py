@@ -289,7 +289,7 @@ def _rising(measurement: Measurement) -> str:
 
 
 def _everywhere(strata: Strata) -> str:
-    untestable = f"; cannot be told: {', '.join(strata.untestable)}" if strata.untestable else ""
+    untestable = f"; not measurable: {', '.join(strata.untestable)}" if strata.untestable else ""
     return (
         f"{strata.measured} of {strata.declared} strata were measured, {strata.failed} failed, and up to "
         f"{strata.upper:.0%} may fail{untestable}"

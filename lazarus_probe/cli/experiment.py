@@ -272,7 +272,7 @@ def _stoppable(phase: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo(f"interrupted in {phase}: the same command goes on from there", err=True)
+        typer.echo(f"interrupted in {phase}: the same command resumes from there", err=True)
         raise
 
 

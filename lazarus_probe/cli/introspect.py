@@ -86,7 +86,7 @@ COMMANDS = {
     ),
     "layer-edits": (
         "ablation.layer_edits",
-        "Delete blocks, or swap neighbours, and count the predictions kept: beyond a random push as far.",
+        "Delete blocks, or swap neighbours, and count the predictions kept beyond random perturbations.",
     ),
     "patch": (
         "patching.patch",
@@ -131,7 +131,7 @@ COMMANDS = {
     ),
     "function-vector": (
         "attribution.function_vector",
-        "Sum what a few heads say where a task is shown by examples, and add it to prompts that show none.",
+        "Sum the outputs of a few heads where a task is shown by examples, and add them to prompts without examples.",
     ),
     "head-circuits": (
         "attribution.head_circuits",

@@ -18,7 +18,7 @@ from lazarus_probe.plain import json_text
 COMMANDS = {
     "merge": (
         "report_merge",
-        "Make one run of its shards: the records, families, verdicts and page that one machine would have written.",
+        "Merge the shards of a run: the records, families, verdicts and page that one machine would have written.",
     ),
     "history": (
         "report_history",
@@ -26,7 +26,7 @@ COMMANDS = {
     ),
     "moved": (
         "mutants.moved",
-        "Say which claims moved further since A than harmless changes of the model move them; exit 1 if one did.",
+        "List claims that moved further since A than harmless changes of the model move them; exit 1 if any did.",
     ),
 }
 

@@ -61,7 +61,7 @@ def merge(
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Make one run of its shards: the records, families, verdicts and page that one machine would have written.
+    """Merge the shards of a run: the records, families, verdicts and page that one machine would have written.
 
     Shards are runs of `pytest --probe-shard I/N`. All N must be there, each once, and be of the same tests, claims,
     models, seeds and version of lazarus_probe; else the one that is not is named. Families are corrected over all

@@ -69,7 +69,7 @@ def _resolved(site: Site, anatomy: Anatomy) -> Site:
     layer = site.layer or 0
     kinds = kinds_at(anatomy, layer)
     if anatomy.ranks and (reason := anatomy.ranks.refused.get((layer, site.kind))):
-        raise ValueError(f"{site} cannot be told over {anatomy.ranks.group.size()} processes: {reason}")
+        raise ValueError(f"{site} cannot be computed over {anatomy.ranks.group.size()} processes: {reason}")
     if site.kind not in kinds:
         raise ValueError(f"the model has no {site}; block {layer} has {', '.join(kinds)}")
     if site.head is not None:

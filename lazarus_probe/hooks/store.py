@@ -1,4 +1,4 @@
-"""Activations by content: computed once, kept in memory and, where asked, on disk."""
+"""Activations by content: computed once, kept in memory and, where requested, on disk."""
 
 from __future__ import annotations
 

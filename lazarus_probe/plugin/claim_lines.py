@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Print lines where they are asked for; a worker of a parallel run has no terminal."""
+    """Print lines where they are requested; a worker of a parallel run has no terminal."""
     if config.getoption("probe_progress") and not is_worker(config):
         config.pluginmanager.register(ClaimLines(config), "lazarus_probe-claim-lines")
 

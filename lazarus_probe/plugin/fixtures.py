@@ -59,7 +59,7 @@ def _load(name: str, option: str = "--probe-model") -> Subject | str:
         return str(error)
     try:
         with warnings.catch_warnings():
-            # What is to know of a checkpoint is told, and ends no test of a project where warnings are errors.
+            # Notes on a checkpoint are warnings, and end no test of a project where warnings are errors.
             warnings.simplefilter("default", CheckpointWarning)
             return Subject.load(*parts(name))
     except (LoadError, UnsupportedArchitecture) as error:

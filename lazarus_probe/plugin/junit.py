@@ -1,4 +1,4 @@
-"""The final verdicts in junitxml, which is told of each test before its family is complete."""
+"""The final verdicts in junitxml, which hears of each test before its family is complete."""
 
 from __future__ import annotations
 

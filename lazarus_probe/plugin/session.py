@@ -131,7 +131,7 @@ class ClaimSession:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Settle the verdicts, write run.json, summary.md and, if asked, baselines; on the controller alone."""
+        """Settle the verdicts, write run.json, summary.md and, if requested, baselines; on the controller alone."""
         if is_worker(self.config):
             self.config.workeroutput[LEFT_OUT] = self.left_out  # type: ignore[attr-defined]
             shards.tell_controller(self.config)

@@ -1,7 +1,7 @@
 """A run's verdicts as rows of JSON lines, and as metrics for an experiment tracker.
 
 No tracker is a dependency: a logger is whatever has `log_metrics(metrics)`, and the three that `tracker` knows are
-imported when they are asked for.
+imported when they are used.
 """
 
 from __future__ import annotations

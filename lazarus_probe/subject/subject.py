@@ -288,7 +288,7 @@ class Subject:
         raise ValueError(f"{word!r} is not one token but {len(ids)} ({pieces}); {advice}")
 
     def untrained(self, seed: int = 0) -> Subject:
-        """A twin of the same architecture and data type, newly initialised by mlx from `seed`.
+        """An untrained model of the same architecture and data type, initialised by mlx from `seed`.
 
         The global random state is left as it was found. Adapters and quantisation are not carried over. Weights are
         computed where they are first used: a reader of the first layers pays for those alone.

@@ -62,7 +62,7 @@ def sample_facts(
     """
     pool = facts(operation) if keep is None else [fact for fact in facts(operation) if keep(fact)]
     if len(pool) < count:
-        raise ValueError(f"{operation} has {len(pool)} such facts, {count} were asked for")
+        raise ValueError(f"{operation} has {len(pool)} such facts, {count} were requested")
     return [pool[i] for i in rng.choice(len(pool), size=count, replace=False)]
 
 
@@ -179,7 +179,7 @@ def spread_products(count: int, rng: np.random.Generator) -> list[Fact]:
     """
     pool = facts("multiply")
     if count > len(pool):
-        raise ValueError(f"there are {len(pool)} products, {count} were asked for")
+        raise ValueError(f"there are {len(pool)} products, {count} were requested")
     weights = np.array([1 / fact.answer for fact in pool])
     return [pool[i] for i in rng.choice(len(pool), size=count, replace=False, p=weights / weights.sum())]
 
@@ -192,5 +192,5 @@ def digit_pairs(rng: np.random.Generator, count: int) -> list[tuple[int, int]]:
     """
     pool = [(a, b) for a in range(2, 10) for b in range(2, 10) if a * b != a + b]
     if count > len(pool):
-        raise ValueError(f"there are {len(pool)} such pairs, {count} were asked for")
+        raise ValueError(f"there are {len(pool)} such pairs, {count} were requested")
     return [pool[i] for i in rng.choice(len(pool), size=count, replace=False)]

@@ -299,7 +299,7 @@ def worded(
     Args:
         rng: of the facts.
         per_wording: how many of each.
-        operations: asked for.
+        operations: requested.
 
     Raises:
         ValueError: an unknown operation, or more questions than there are families.
@@ -325,7 +325,7 @@ def _of_new_families(
         if _is_small(fact) and fact.family not in taken:
             pool.setdefault(fact.family, []).append(fact)
     if len(pool) < count:
-        raise ValueError(f"{operation} has {len(pool)} such families left, {count} were asked for")
+        raise ValueError(f"{operation} has {len(pool)} such families left, {count} were requested")
     families = list(pool)
     chosen = [families[i] for i in rng.choice(len(families), size=count, replace=False)]
     taken.update(chosen)

@@ -209,7 +209,7 @@ def test_a_hub_id_that_cannot_be_fetched_is_refused(monkeypatch):
 
 @pytest.mark.parametrize("name", bundled.names())
 def test_bundled_models_load_by_name(name):
-    """Each bundled model loads, knows its layers, and has untrained twins by name."""
+    """Each bundled model loads, knows its layers, and has untrained models by name."""
     subject = Subject.load(name)
     assert subject.name == name
     assert num_layers_of(name) == num_layers_of(f"{name}-untrained-2") == subject.num_layers

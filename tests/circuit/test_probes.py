@@ -70,7 +70,7 @@ def test_a_lesioned_model_shows_nothing(
 
 
 def test_threshold(organism: Subject, sentiment: ProbeSet):
-    """Nothing emerges below the threshold, nor without twin and shuffles."""
+    """Nothing emerges below the threshold, nor without untrained model and shuffles."""
     assert (
         stratigraphy(organism, [sentiment], [5], threshold=1.0, draws=49).sets["sentiment"].emergence is None
     )

@@ -64,7 +64,7 @@ def test_seed():
 
 @pytest.mark.parametrize(
     ("sizes", "named"),
-    [((401, 0), "for weather were asked for; there are 400"), ((1, 3000), f"there are {len(neither())}")],
+    [((401, 0), "for weather requested; there are 400"), ((1, 3000), f"there are {len(neither())}")],
 )
 def test_too_many(sizes: tuple[int, int], named: str):
     """More than there are is refused with how many there are."""

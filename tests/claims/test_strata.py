@@ -179,7 +179,7 @@ def test_a_slice_that_cannot_be_told_says_so(everywhere):
     found = searched(everywhere, [1.0] * 20 + [0.5] + [1.0] * 19, budget=40)
     assert found.coverage.not_told == (str(One(20)),)
     assert found.coverage.strata.upper >= 1 / 40
-    assert "not told one by one: 1" in str(found)
+    assert "undecided by themselves: 1" in str(found)
 
 
 def test_a_small_slice_is_measured_whole(a_claim):

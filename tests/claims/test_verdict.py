@@ -295,7 +295,7 @@ def test_no_number_of_groups_is_given_where_more_could_only_confound(a_claim, me
 
 
 def test_no_number_of_groups_is_given_where_models_differ_too_much(a_claim, measured):
-    """Where one more untrained model may take the margin away, models are asked for instead of groups."""
+    """Where one more untrained model may take the margin away, models are requested instead of groups."""
     wide = Control("untrained", 0.8, 0.1, -0.1, 0.3, spread=0.18)
     claim = a_claim(effect=0.92, threshold=0.8, margin=0.05, controls=["untrained"])
     reason = judge(claim, measured(0.9, low=0.85, controls=(wide,))).reason

@@ -135,6 +135,6 @@ def test_wrong_answers_are_wrong(task, item, wrong):
 
 @pytest.mark.parametrize("name", slow_except(TASKS, *(name for name in TASKS if name != "code")))
 def test_bundled_model_answers(organism, name):
-    """The tasks are ones that the bundled model can do, and its untrained twin cannot."""
+    """The tasks are ones that the bundled model can do, and an untrained model cannot."""
     assert answered(organism, name) >= 0.85
     assert answered(organism.untrained(seed=1), name) < 0.5

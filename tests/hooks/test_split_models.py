@@ -81,7 +81,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", EVERY_TIME)
 def test_two_processes_are_the_whole_model(two: list[dict[str, Any]], name: str) -> None:
-    """On both, every site, edit, sweep, gradient, generation, twin and check is the whole model's."""
+    """On both, every site, edit, sweep, gradient, generation, untrained model and check is the whole model's."""
     for differences in two:
         _assert_same(differences[name])
 
@@ -105,7 +105,7 @@ def staged(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", STAGED_EVERY_TIME)
 def test_a_pipeline_is_the_whole_model(staged: list[dict[str, Any]], name: str) -> None:
-    """In a pipeline, too, every site, edit, sweep, generation, twin and check is the whole model's on both."""
+    """In a pipeline, too, every site, edit, sweep, generation, untrained model and check is the same on both."""
     for differences in staged:
         _assert_same(differences[name])
         assert "gradients do not go back" in differences[name]["attribution"]

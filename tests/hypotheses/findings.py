@@ -29,7 +29,7 @@ LAST = COLUMNS[-1]
 HEAD = """# Published findings
 
 Findings of the field, each a claim with controls that anyone can run on a model: `lazarus test -m MODEL --topic TOPIC`.
-What was published is compared with what two models do: SmolLM2-135M-Instruct, a chat model of 30 layers, and the bundled
+It compares what was published with two models: SmolLM2-135M-Instruct, a chat model of 30 layers, and the bundled
 organism, a model of 8 layers that learnt little but arithmetic. Thresholds were set before either was run, and are
 those of any model. A finding that does not hold, or that untrained models share, is as good a result as one that does.
 

@@ -1,7 +1,7 @@
-"""Every claim can be told: a perfect measurement on its own material comes out supported, a hopeless one does not.
+"""Every claim can be decided: a perfect measurement on its own material comes out supported, a hopeless one does not.
 
 A perfect measurement has to pass in its family as if nothing else in it held: it is corrected for all declared cases,
-and only its own are small. Three kinds of claims say themselves that they can't be told, and are held to what they say:
+and only its own are small. Three kinds of claims say themselves that they cannot be decided, and are held to that:
 what the tokens tell (`told_by`), and an absence that takes more runs or layers than there are (`tells_from`).
 """
 
@@ -32,7 +32,7 @@ from lazarus_probe.statistics.multiplicity import benjamini_hochberg
 CLAIMS = declared_claims()
 OF_COMMANDS = {name: claim for name, claim in read_claims(FOLDER).items() if name not in CLAIMS}
 DEPTHS = (30, 80)  # layers of a small model and of a large one
-# Groups at which a claim of a command, whose prompts a user gives, must be told by.
+# Groups at which a claim of a command, whose prompts a user gives, must be decided by.
 MANY = 400
 
 

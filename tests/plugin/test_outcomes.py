@@ -181,7 +181,7 @@ def test_sentences_are_not_lost_without_failures_section(project):
 
 
 def test_fixtures_for_claims(project):
-    """The twin, hooks, activations and generator belong to the model, the claim and the seed."""
+    """The untrained model, hooks, activations and generator belong to the model, the claim and the seed."""
     project.write("""
         @claim("c")
         def test_c(subject, twin, hooks, activations, evidence, rng):

@@ -195,7 +195,7 @@ def test_marks_on_classes_and_modules(project):
 
 
 def test_untrained_names_are_told_apart(project):
-    """An untrained twin and its seeds are labelled as reports call them."""
+    """An untrained model and its seeds are labelled as reports call them."""
     project.write("def test_s(subject, request): assert f'[{subject.name}]' in request.node.name")
     names = ("organism-untrained", "organism-untrained-0", "organism-untrained-3")
     result = project.run(models=names[1:])

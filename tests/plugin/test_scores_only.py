@@ -65,6 +65,4 @@ def test_what_is_about_verdicts_is_refused(project, option, named):
     project.write("def test_plain(): pass")
     result = project.run("--probe-scores-only", option)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(
-        [f"ERROR: --probe-scores-only gives no verdicts, which {named} is about: *"]
-    )
+    result.stderr.fnmatch_lines([f"ERROR: --probe-scores-only gives no verdicts, which {named} is about: *"])

@@ -1,4 +1,4 @@
-"""Subjects: text in and out, identity, and the untrained twin."""
+"""Subjects: text in and out, identity, and the untrained model."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_the_untrained_twin_has_the_same_architecture_and_other_weights(subject)
 
 
 def test_the_untrained_twin_keeps_the_type_and_runs(make_llama, tokenizer):
-    """A 16-bit model has a 16-bit twin."""
+    """The untrained model of a 16-bit one is 16-bit."""
     model = make_llama(hidden_size=64, intermediate_size=64)
     model.set_dtype(mx.bfloat16)
     twin = Subject.from_model(model, tokenizer).untrained()
@@ -116,7 +116,7 @@ def test_the_untrained_twin_keeps_the_type_and_runs(make_llama, tokenizer):
 
 
 def test_making_a_twin_leaves_the_random_state_alone(grouped):
-    """The caller's random numbers are the same with and without a twin made in between."""
+    """The caller's random numbers are the same with and without an untrained model made in between."""
     mx.random.seed(11)
     mx.random.normal((3,))
     expected = mx.random.normal((3,))

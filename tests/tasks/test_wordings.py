@@ -36,7 +36,7 @@ def test_a_draw_is_its_seed():
 
 def test_more_questions_than_families_are_refused():
     """Divisions of small numbers run out first, and the error says how many there are."""
-    with pytest.raises(ValueError, match="divide has 195 such families left, 256 were asked for"):
+    with pytest.raises(ValueError, match="divide has 195 such families left, 256 were requested"):
         worded(np.random.default_rng(0), 4)
     with pytest.raises(ValueError, match="unknown operation 'power'"):
         worded(np.random.default_rng(0), 1, ["power"])

@@ -106,7 +106,7 @@ def test_same_seed_same_losses(grouped):
 
 
 def test_training_goes_on_bit_for_bit(grouped, tmp_path: Path):
-    """Stopped by whoever watches it, a training goes on from its folder as if it had not been."""
+    """Stopped by whoever watches it, a training resumes from its folder as if it had not been."""
     config = DualReward(steps=7, learning_rate=1e-2, classifier_layer=2, batch_size=2)
 
     def stop(step: Step) -> None:

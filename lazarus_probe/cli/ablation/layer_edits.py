@@ -39,7 +39,7 @@ def layer_edits(
     layers: Layers = None,
     count: Annotated[int, typer.Option(min=1, help="Neighbouring blocks to delete together.")] = 1,
     at: Annotated[str, typer.Option(help="Positions to compare predictions at: all or last.")] = "all",
-    draws: Annotated[int, typer.Option(min=1, help="Random pushes of every edit.")] = 2,
+    draws: Annotated[int, typer.Option(min=1, help="Random perturbations of equal norm per edit.")] = 2,
     untrained: Annotated[
         int, typer.Option(min=0, help="Number of untrained models to edit too, at least 3; 0 for none.")
     ] = 0,
@@ -48,7 +48,7 @@ def layer_edits(
     as_json: AsJson = False,
     output: Output = None,
 ) -> None:
-    """Delete blocks, or swap neighbours, and count the predictions kept: beyond a random push as far.
+    """Delete blocks, or swap neighbours, and count the predictions kept beyond random perturbations.
 
     Lad et al. 2024 (arXiv:2406.19384); Gromov et al. 2024 (arXiv:2403.17887). The control moves every state by as much
     as the edit does, in a random direction.
@@ -95,7 +95,7 @@ def as_text(name: str, result: LayerEdits) -> str:
     )
     lines.append(
         "Moves: how far, as a share of a state's norm. Kept: most probable tokens that stay. Pushed: after a random "
-        f"push as far, {result.draws} draws. KL in nats."
+        f"perturbation of equal norm, {result.draws} draws. KL in nats."
     )
     lines += ["", result.table().text(), ""]
     kept = result.predictions.effect.mean
@@ -104,11 +104,11 @@ def as_text(name: str, result: LayerEdits) -> str:
         f"{kept.max():.0%}, least {named_edit(result.edit, result.blocks[int(kept.argmin())])} {kept.min():.0%}"
     )
     lines += [
-        f"Most kept beyond a push by {MODELS[kind]}: {', '.join(f'{gain:+.3f}' for gain in best)}"
+        f"Most kept beyond a perturbation by {MODELS[kind]}: {', '.join(f'{gain:+.3f}' for gain in best)}"
         for kind, best in result.models.items()
     ]
     if not result.models:
         lines.append(
-            "Not compared with untrained models, whose blocks may keep more than a push, too: see --untrained"
+            "Not compared with untrained models, whose blocks may keep more than a perturbation, too: see --untrained"
         )
     return "\n".join(lines)

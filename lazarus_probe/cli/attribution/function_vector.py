@@ -63,7 +63,7 @@ def function_vector(
     as_json: AsJson = False,
     output: Output = None,
 ) -> None:
-    """Sum what a few heads say where a task is shown by examples, and add it to prompts that show none.
+    """Sum the outputs of a few heads where a task is shown by examples, and add them to prompts without examples.
 
     Todd et al. 2024 (arXiv:2310.15213). Heads and layer are chosen on half of the pairs, and the vector is tested on
     the others, compared with vectors of shuffled examples, of the outputs alone, of other tasks, and random ones of

@@ -23,7 +23,7 @@ def show_circuit(
     file: Annotated[Path, typer.Argument(help="A circuit that find-circuit saved with -o.")],
     top: Annotated[int, typer.Option(min=1, help="Edges to show for each block that reads.")] = 5,
     beside: Annotated[
-        Path | None, typer.Option(help="Another circuit of the same model: say what the two have in common.")
+        Path | None, typer.Option(help="Another circuit of the same model, to show what both share.")
     ] = None,
     svg: Annotated[Path | None, typer.Option(help="Write the drawing to this .svg file.")] = None,
     html: Annotated[

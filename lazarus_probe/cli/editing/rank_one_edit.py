@@ -48,8 +48,8 @@ def rank_one_edit(
 ) -> None:
     """Give facts another answer by a rank-one change of one MLP at a time, and measure what that changes.
 
-    ROME (Meng et al. 2022, arXiv:2202.05262). Controls: the same change for a random direction as long, and the same
-    edit of an untrained model. That an edit works does not show that the fact was stored there (Hase et al. 2023,
+    ROME (Meng et al. 2022, arXiv:2202.05262). Controls: the same change for a random direction of equal norm, and the
+    same edit of an untrained model. That an edit works does not show that the fact was stored there (Hase et al. 2023,
     arXiv:2301.04213). The model's weights are not touched. p needs five facts or more, a verdict ten.
     """
     check_output(output)

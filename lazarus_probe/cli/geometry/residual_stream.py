@@ -28,8 +28,8 @@ def residual_stream(
 ) -> None:
     """Measure how norms grow by layer, and cosines of random tokens: raw, centred, without outlier dimensions.
 
-    Heimersheim & Turner 2023; Ethayarajh 2019 (arXiv:1909.00512). Norms are medians over tokens, with the first ones
-    left out, and for these alone; untrained and lesioned models are measured on the same tokens.
+    Heimersheim & Turner 2023; Ethayarajh 2019 (arXiv:1909.00512). Norms are medians over tokens; the first ones
+    are reported separately. Untrained and lesioned models are measured on the same tokens.
     """
     check_output(output)
     from lazarus_probe.introspection.geometry import residual_stream as analysis

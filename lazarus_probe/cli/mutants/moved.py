@@ -26,7 +26,7 @@ def moved(
     ] = Path("reports"),
     as_json: AsJson = False,
 ) -> None:
-    """Say which claims moved further since A than harmless changes of the model move them; exit 1 if one did.
+    """List claims that moved further since A than harmless changes of the model move them; exit 1 if any did.
 
     A model can change inside while no verdict does, and no score: as many prompts are lost as are won. So what is
     looked at is how far each unit of prompts moved, up or down. A move counts where it is more than twice the furthest

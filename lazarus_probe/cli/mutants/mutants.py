@@ -42,11 +42,9 @@ def mutants(
             "others by these.",
         ),
     ] = 10,
-    each: Annotated[
-        int, typer.Option(min=0, help="Make so many mutants of each kind at most; 0 makes all.")
-    ] = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes at once, of one thread each.")] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="Of the prompts and of what mutants draw.")] = 0,
+    each: Annotated[int, typer.Option(min=0, help="Maximum mutants per kind; 0 for all.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Parallel processes, one thread each.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the prompts and of the mutants.")] = 0,
     results: Annotated[
         Path, typer.Option(help="File of the results; an unfinished run resumes from it.")
     ] = Path("reports/mutants.json"),

@@ -32,21 +32,21 @@ def costs(
             help="A config.json, a folder with one, a model's name, or llama-3.1-8b, llama-3.1-70b or deepseek-v3."
         ),
     ],
-    processes: Annotated[str, typer.Option("--processes", help="How many, as in 2,4,8.")] = "2,4,8",
+    processes: Annotated[
+        str, typer.Option("--processes", help="Numbers of processes, as in 2,4,8.")
+    ] = "2,4,8",
     sites: Annotated[
-        str, typer.Option("--sites", help="Kinds of site that are captured, at all layers.")
+        str, typer.Option("--sites", help="Kinds of site to capture, at all layers.")
     ] = "resid_post,head_out",
-    prompts: Annotated[int, typer.Option(min=1, help="How many prompts are captured.")] = 100,
-    length: Annotated[int, typer.Option(min=2, help="Tokens of a prompt.")] = 32,
-    batch: Annotated[int, typer.Option(min=1, help="Prompts that run together.")] = 8,
-    dtype: Annotated[
-        Dtype, typer.Option(help="Type of the weights and of what is computed.")
-    ] = Dtype.BFLOAT16,
+    prompts: Annotated[int, typer.Option(min=1, help="Number of prompts to capture.")] = 100,
+    length: Annotated[int, typer.Option(min=2, help="Tokens per prompt.")] = 32,
+    batch: Annotated[int, typer.Option(min=1, help="Prompts per batch.")] = 8,
+    dtype: Annotated[Dtype, typer.Option(help="Data type of weights and activations.")] = Dtype.BFLOAT16,
     bits: Annotated[
-        int | None, typer.Option(help="Of quantised weights: 2, 3, 4, 6 or 8.", min=2, max=8)
+        int | None, typer.Option(help="Bits of quantised weights: 2, 3, 4, 6 or 8.", min=2, max=8)
     ] = None,
     memory: Annotated[
-        str | None, typer.Option(help="What a process has, as in 64GB: whether the model fits is told.")
+        str | None, typer.Option(help="Memory of each process, as in 64GB, to say whether the model fits.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -117,7 +117,7 @@ def _controls(result: PatchResult, layer: LayerPatch) -> list[str]:
     first = _answer(result.pair.pair.source_answer)
     donor, position = layer.random_donor, layer.random_position
     lines = [
-        f"Foreign sources: {donor['found']}/{donor['n']} bring {first}, "
+        f"Unrelated sources: {donor['found']}/{donor['n']} bring {first}, "
         f"{donor['changed']}/{donor['n']} change the answer"
     ]
     if position["n"]:
@@ -156,7 +156,7 @@ def sweep_text(result: PatchResult, verdict: Verdict | None) -> str:
             f"Critical layer: {critical}",
             "",
             *(f"{name}: {meaning}" for name, meaning in MEANINGS if name.casefold() in effects),
-            f"Foreign: of {len(result.donors)} other sources, those that bring the source's answer; "
+            f"Unrelated: of {len(result.donors)} other sources, those that bring the source's answer; "
             "Elsewhere: of other positions.",
             *_limits(result, verdict, note=False),
         ]

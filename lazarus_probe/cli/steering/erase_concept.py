@@ -46,7 +46,7 @@ def erase_concept(
         typer.Option(
             min=0,
             max=1,
-            help="Of the covariance towards a multiple of the identity.",
+            help="Shrinkage of the covariance towards a multiple of the identity.",
             show_default="Ledoit and Wolf's",
         ),
     ] = None,
@@ -60,8 +60,8 @@ def erase_concept(
 ) -> None:
     """Erase a concept from the last token's state, and see what a choice between two answers loses.
 
-    LEACE (Belrose et al. 2023, arXiv:2306.03819), fitted on half of the groups. On the other half a probe is to find
-    nothing any more; what the choice loses is compared with random subspaces of equal rank and with shuffled labels.
+    LEACE (Belrose et al. 2023, arXiv:2306.03819), fitted on half of the groups. On the other half a probe should find
+    nothing; what the choice loses is compared with random subspaces of equal rank and with shuffled labels.
     """
     check_output(output)
     prompts, units = classes_and_groups(classes_of(classes), groups)

@@ -165,7 +165,7 @@ def _probes(result: EarlyLayersResult, layer: int) -> Iterator[str]:
         score = accuracy(measured) if target == "op" else r2(measured)
         yield f"  {LABELS[target]}: {score}"
     if "op" not in result.probes[layer]:
-        yield f"  {LABELS['op']}: only {result.operations[0]} is asked"
+        yield f"  {LABELS['op']}: only {result.operations[0]} is included"
     first = result.probes[layer]["answer"]
     yield f"  (n = {first.n} in {first.groups} groups)"
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lazarus_probe.statistics.measurement import Measurement
 
 DEFAULT = (0, 1, 2)
-# By test, the declared claim about the embeddings, and that about a layer; the last two where not all are asked.
+# By test, the declared claims about the embeddings and about a layer; the last two where not all operations are in.
 CLAIMS = {
     "task": ("task-type-in-embeddings", "task-type-after-layers"),
     "answer": ("answer-in-embeddings", "answer-after-layers"),
@@ -172,7 +172,7 @@ def _test(result: EmbeddingResult, heading: str, test: str, label: str) -> Itera
         return
     if test not in result.tests:
         operation = result.answer_operation
-        yield f"Only {operation} is asked: there is no other operation to compare it with; give --operation all"
+        yield f"Only {operation} is included: there is no other operation to compare it with; give --operation all"
         return
     for layer, measured in result.tests[test].items():
         where = "from embeddings" if layer == EMBED else f"after L{layer}"

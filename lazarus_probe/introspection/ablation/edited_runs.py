@@ -31,7 +31,7 @@ At = Literal["all", "last"]
 
 @dataclass(frozen=True, eq=False)
 class UneditedRun:
-    """What edits of blocks are compared with, and go on from.
+    """What edits of blocks are compared with, and resume from.
 
     Attributes:
         tokens: (B, L).

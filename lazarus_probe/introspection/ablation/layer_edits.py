@@ -1,4 +1,4 @@
-"""Whole blocks deleted, or swapped with their neighbours, compared with a push as far in a random direction.
+"""Whole blocks deleted, or swapped with their neighbours, compared with random perturbations of equal norm.
 
 Lad et al. 2024 (arXiv:2406.19384): a model with a middle block deleted, or two neighbours swapped, keeps most of its
 predictions; Gromov et al. 2024 (arXiv:2403.17887): many of the deeper blocks can go together. A block that adds little
@@ -51,15 +51,15 @@ class LayerEdits:
         blocks: (K,) the blocks that are deleted together, or the two that are swapped.
         at: `all` positions of a prompt, averaged, or its `last`.
         kl: (K, P) divergence KL(unedited || edited) of the next token, in nats.
-        kl_control: (K, P) the same after a random push of every state as far as the edit moved it.
+        kl_control: (K, P) the same after a random perturbation of every state, as large as the edit's.
         kept: (K, P) the share of positions whose most probable token stays.
-        kept_control: (K, P) the same after a random push.
+        kept_control: (K, P) the same after a random perturbation.
         size: (K, P) how far the edit moves states, as a share of their norm; a median over positions.
         units: (P,) the independent unit of each prompt.
-        models: by kind of control model, the share that each one's best edit keeps beyond a random push; empty where
-            they were not run.
-        draws: random pushes of every edit.
-        seed: of the pushes.
+        models: by kind of control model, the share that each one's best edit keeps beyond a random perturbation; empty
+            where they were not run.
+        draws: random perturbations per edit.
+        seed: of the perturbations.
     """
 
     edit: LayerEdit
@@ -77,12 +77,12 @@ class LayerEdits:
 
     @cached_property
     def predictions(self) -> CellEffects:
-        """The share of predictions kept, and how much more that is than after a random push."""
+        """The share of predictions kept, and how much more that is than after a random perturbation."""
         return CellEffects(self.kept, self.kept_control, self.units, self.seed)
 
     @cached_property
     def divergence(self) -> CellEffects:
-        """The divergence in nats, and how much more that is than after a random push."""
+        """The divergence in nats, and how much more that is than after a random perturbation."""
         return CellEffects(self.kl, self.kl_control, self.units, self.seed)
 
     def as_data(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class LayerEdits:
         }
 
     def table(self) -> Table:
-        """By edit its size, the predictions kept, those kept after a random push, and the divergences."""
+        """By edit its size, the predictions kept, those kept after a random perturbation, and the divergences."""
         kept, kl = self.predictions, self.divergence
         rows = [
             (
@@ -163,9 +163,9 @@ def layer_edits(
         count: neighbouring blocks that are deleted together.
         at: `all` positions of a prompt, averaged, or its `last`.
         units: (P,) the independent unit of each prompt; by default itself.
-        draws: random pushes of every edit.
+        draws: random perturbations per edit.
         untrained: how many untrained models to edit too, and lesioned ones of each kind: at least 3, or none.
-        seed: of the pushes.
+        seed: of the perturbations.
         progress: show a bar, where standard error is a terminal.
 
     Raises:
@@ -185,7 +185,7 @@ def layer_edits(
         if value not in values:
             raise ValueError(f"{name} {value!r} is unknown; {one_of(value, values)}")
     if draws < 1:
-        raise ValueError(f"draws is {draws}; give at least 1 random push")
+        raise ValueError(f"draws is {draws}; give at least 1 random perturbation")
     blocks = blocks_to_edit(subject, edit, layers, count)
     if prompts is None:
         unrelated = unrelated_prompts()

@@ -4,7 +4,7 @@ Elhage et al. 2021; Olsson et al. 2022 (arXiv:2209.11895); Gould et al. 2023 (ar
 head attended to on some prompts; the circuits say what its weights make of tokens without any context. OV: which token
 a head raises most where it attends to one. QK: where a head attends if every block is given tokens alone; and for
 induction, tokens together with what the OV circuit of one previous-token head would add to them (K-composition). Which
-head that is is told by patterns: in a deep model it need not find the token before without context.
+head that is is shown by patterns: in a deep model it need not find the token before without context.
 """
 
 from __future__ import annotations

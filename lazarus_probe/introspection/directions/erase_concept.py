@@ -42,7 +42,7 @@ from lazarus_probe.sweep.sources import Mean
 if TYPE_CHECKING:
     from lazarus_probe.subject.subject import Subject
 
-NOTHING = Unrelated((), ())  # where no damage is asked for
+NOTHING = Unrelated((), ())  # where no damage is requested
 RANDOM = 7  # erasers of a control, so that its interval holds for one more
 
 

@@ -50,7 +50,7 @@ def tracing_tells_editing(
     The traced effect is the share of the answer's lost probability that clean MLP outputs of a window around a layer
     bring back at the subject's last token, where the subject was replaced by others (`causal_trace`). The success is
     the logit of a new answer less that of the old after other wordings, with the MLP of that layer edited
-    (`rank_one_edit`). The score is an absence; its positive controls show that there is something to be told:
+    (`rank_one_edit`). The score is an absence; its positive controls show that there is something to detect:
     `other_answer`, how well the success of another new answer tells that of the first, beyond the layer too; and
     `layer_alone`, how well the other facts' mean success at a layer does.
 

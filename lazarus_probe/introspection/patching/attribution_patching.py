@@ -201,7 +201,7 @@ def sites_of(subject: Subject, kind: str, layers: Sequence[int]) -> list[Site]:
             heads = subject.anatomy.parts[layer].heads if kind == "head_out" else None
             sites += [Site(kind, layer, head) for head in (range(heads.num_heads) if heads else [None])]
     if not sites:
-        raise ValueError(f"none of the layers of {subject.name} asked for has {kind}; give another site")
+        raise ValueError(f"none of the requested layers of {subject.name} has {kind}; give another site")
     return sites
 
 

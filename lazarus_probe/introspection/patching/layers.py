@@ -145,7 +145,7 @@ class PatchResult:
             return WHOLE_SOURCE
         if not self._at(first).controlled:
             return (
-                f"at layer {first} foreign sources bring {shown(pair.source_answer)} too, or none was tried"
+                f"at layer {first} unrelated sources bring {shown(pair.source_answer)} too, or none was tried"
             )
         if first == self.num_layers - 1 and self.position in ("last", "all", -1):
             return f"layer {first} is the last: its state at the last position is the source's next token by itself"
@@ -190,7 +190,7 @@ class PatchResult:
             Column("Logit diff", "+.2f", width=11),
             Column("P(source)", ".4f", width=10),
             Column("KL", ".3f", width=8),
-            Column("Foreign", width=13),
+            Column("Unrelated", width=13),
             Column("Elsewhere"),
         )
         first, caveat = self.results[0], self.caveat

@@ -59,7 +59,7 @@ def _cell(operation: str, difficulty: str, count: int, rng: np.random.Generator)
     pool = [fact for fact in facts(operation) if difficulty_of(fact) == difficulty]
     by_family = {pool[i].family: pool[i] for i in rng.permutation(len(pool))}
     if len(by_family) < count:
-        raise ValueError(f"{operation} has {len(by_family)} {difficulty} families; {count} were asked for")
+        raise ValueError(f"{operation} has {len(by_family)} {difficulty} families; {count} were requested")
     return [Question(fact, difficulty, _magnitude(fact)) for fact in list(by_family.values())[:count]]
 
 

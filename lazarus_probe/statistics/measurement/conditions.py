@@ -44,7 +44,7 @@ class Strata:
         failed: how many of those failed, each on prompts of its own.
         upper: exact upper bound on the share of all declared strata that fail, at the claim's level; what was not
             measured counts as unknown, not as well.
-        untestable: strata with too few independent groups to be told, by name; they count as unmeasured.
+        untestable: strata with too few independent groups to be decided, by name; they count as unmeasured.
     """
 
     declared: int

@@ -60,7 +60,7 @@ def paired_difference(now: GroupScores, before: GroupScores) -> PairedDifference
     """The difference of two means on the same units; None where the units are others, or fewer than two.
 
     Where a model did not change every difference is 0; where it did the same prompts cancel what they have in common,
-    so that far smaller changes can be told than from two independent estimates. With five units p is 1/16 at least.
+    so that far smaller changes can be detected than from two independent estimates. With five units p is 1/16 at least.
     """
     if len(now) < 2 or _rows(now) != _rows(before):
         return None

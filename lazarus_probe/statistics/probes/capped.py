@@ -3,7 +3,7 @@
 It is `1 - sum(min(e**2, c)) / sum(min(b**2, c))`: `e` is a row's error, `b` its label less the mean of the training
 side, `c` the variance of all labels. As with R2, the mean of the training side scores 0 and a perfect prediction 1.
 
-Plain R2 cannot be told from the rows that there are: one unit in a hundred that is predicted at the wrong end of
+Plain R2 cannot be estimated from the rows that there are: one unit in a hundred that is predicted at the wrong end of
 uniform labels takes .12 away, and that no such unit exists takes thousands of units to show. Here a blunder costs as
 much as not knowing, which for uniform labels is 1.6 times its share of the rows. For small errors the score is stricter
 than R2, since what it divides by is capped too: for uniform labels `1 - score` is `(1 - R2) / .615`.

@@ -1,4 +1,4 @@
-"""The pipeline of `circuit`, command by command, on the organism and on its untrained twin."""
+"""The pipeline of `circuit`, command by command, on the organism and on an untrained model."""
 
 from __future__ import annotations
 

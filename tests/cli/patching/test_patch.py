@@ -46,7 +46,7 @@ def test_one_layer_is_laid_out_as_published(capsys: pytest.CaptureFixture[str]):
         "Effect: TRANSFER SUCCESS",
         "  Computation from source replaced target computation",
     ]
-    assert "Foreign sources: 0/8 bring 56" in printed
+    assert "Unrelated sources: 0/8 bring 56" in printed
     assert "n = 1 pair: it shows what can happen, not how often" in printed
 
 

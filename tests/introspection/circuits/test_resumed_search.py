@@ -1,4 +1,4 @@
-"""A search for a circuit that was interrupted goes on where it was, and never on another model's runs."""
+"""A search for a circuit that was interrupted resumes where it stopped, and never on another model's runs."""
 
 from __future__ import annotations
 

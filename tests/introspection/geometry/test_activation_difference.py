@@ -52,7 +52,7 @@ def test_a_model_does_not_differ_from_itself(grouped: Subject):
 
 
 def test_controls_give_a_scale(grouped: Subject, other: Subject):
-    """Untrained twins and other prompts stand beside every layer; one prompt alone has no interval and no other."""
+    """Untrained models and other prompts are compared at every layer; one prompt alone has no interval and no other."""
     found = activation_difference(grouped, other, PROMPTS)
     assert set(found.controls) == {"untrained", "two_seeds", "other_prompt"}
     assert all(values.shape == (4,) and (np.abs(values) < 1).all() for values in found.controls.values())

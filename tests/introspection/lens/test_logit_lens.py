@@ -61,7 +61,7 @@ def test_probability_rank_and_top_tokens_agree_with_the_distribution(grouped):
 
 
 def test_an_untrained_model_knows_nothing(grouped):
-    """Null: in untrained twins the probability of a fixed token is on average that of any other."""
+    """Null: in untrained models the probability of a fixed token is on average that of any other."""
     found = [logit_lens(grouped.untrained(seed), PROMPTS).probability(7).mean() for seed in range(5)]
     assert 0.5 / 64 < np.mean(found) < 2 / 64
 

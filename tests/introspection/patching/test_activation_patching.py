@@ -145,7 +145,7 @@ def test_lengths_and_positions_that_cannot_be_are_named(grouped: Subject):
 
 
 def test_organism_carries_the_product_over(organism: Subject):
-    """The organism's last state holds the answer: it comes out, no foreign source brings it, and the layer is named."""
+    """The organism's last state holds the answer: it comes out, no unrelated source brings it, the layer is named."""
     pair = answered(organism, [EQUAL], 4)[0]
     assert (pair.pair.source_answer, pair.pair.target_answer, pair.can_transfer) == (56, 15, True)
     result = patch_prompts(organism, pair, [2, 5], max_tokens=4, donors=4)

@@ -1,4 +1,4 @@
-"""Training on rewards: groups, their advantages, the clipped loss, and a loop that goes on where it was."""
+"""Training on rewards: groups, their advantages, the clipped loss, and a loop that resumes where it stopped."""
 
 from __future__ import annotations
 

@@ -286,7 +286,7 @@ def test_what_merging_into_quantised_weights_loses_is_said(size):
 
 
 def test_training_goes_on_from_an_adapter(make_llama):
-    """`attach` where there is LoRA goes on from its matrices, on its own layers; taken off, the first is back."""
+    """`attach` where there is LoRA continues from its matrices, on its own layers; taken off, the first is back."""
     subject = Subject.from_model(make_llama())
     plain = forward(subject.model, TOKENS)
     attach(subject, ["v_proj"], rank=4)
@@ -337,7 +337,7 @@ def test_merging_lora_on_lora_adds_both(make_llama):
 
 
 def test_another_rank_on_an_adapter_is_refused(make_llama):
-    """What would not go on from the matrices that are there is refused."""
+    """What would not continue from the matrices that are there is refused."""
     subject = Subject.from_model(make_llama())
     attach(subject, ["v_proj"], rank=4)
     with pytest.raises(

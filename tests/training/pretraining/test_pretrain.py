@@ -36,7 +36,7 @@ def vocabulary() -> Any:
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
-    """Six steps of a small model; the early checkpoint falls between two that a run can go on from."""
+    """Six steps of a small model; the early checkpoint falls between two that a run can resume from."""
     settings = yaml.safe_load(RECIPE.read_text())
     settings["model"] |= SMALL
     changes = {"steps": 6, "early_step": 3, "batch_size": 4, "pool": 4, "warmup": 2, "checkpoint_every": 2}

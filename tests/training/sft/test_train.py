@@ -161,7 +161,7 @@ def test_interrupted_is_as_unbroken(settings, tmp_path, changes, compiling):
 
 
 def test_killed_is_as_unbroken(settings, tmp_path):
-    """A training that ends without notice goes on from its last state; what the log had since is written again."""
+    """A training that ends without notice resumes from its last state; what the log had since is written again."""
     train_sft(settings(output=tmp_path / "whole"))
 
     def killed(step: Any, _: float | None) -> None:
@@ -377,7 +377,7 @@ def test_quantised_weights_are_trained_by_lora_alone(settings, tmp_path, make_ll
 
 
 def test_nothing_is_overwritten(settings, tmp_path):
-    """A folder with an adapter of unknown origin, the adapter to go on from, or a file is no output."""
+    """A folder with an adapter of unknown origin, the adapter to resume from, or a file is no output."""
     train_sft(settings(output=tmp_path / "first"))
     with pytest.raises(ValueError, match="is the adapter to resume from"):
         prepare(settings(adapter=tmp_path / "first", output=tmp_path / "first"))
