@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lazarus_probe.claims.claim import Claim
-from lazarus_probe.claims.verdict import settled
+from lazarus_probe.claims.verdict import decided_early
 from lazarus_probe.statistics.measurement import Measurement
 
 Controls = Mapping[str, Any]
@@ -34,7 +34,7 @@ def as_needed(
     if not declared and not measured:
         declared = list(costly)  # else nothing is measured, and nobody says which controls are missing
     measurement = measure(measured, tuple(declared))
-    while declared and not settled(claim, measurement):
+    while declared and not decided_early(claim, measurement):
         name = declared.pop(0)
         measured[name] = costly[name]()
         measurement = measure(measured, tuple(declared))

@@ -13,7 +13,7 @@ from lazarus_probe.claims.record import ClaimRecord
 from lazarus_probe.claims.verdict import Outcome
 
 
-def settled(attempts: Sequence[ClaimRecord | Broken]) -> tuple[list[ClaimRecord], list[Broken]]:
+def merged_attempts(attempts: Sequence[ClaimRecord | Broken]) -> tuple[list[ClaimRecord], list[Broken]]:
     """One record for each case, and the cases whose last attempt broke.
 
     Args:

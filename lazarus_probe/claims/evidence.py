@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from lazarus_probe.claims.claim import Claim, ClaimError
 from lazarus_probe.claims.record import MeasurementRecord
-from lazarus_probe.claims.verdict import Outcome, Verdict, claim_p, decide, judge, refutation_p, settled
+from lazarus_probe.claims.verdict import Outcome, Verdict, claim_p, decide, decided_early, judge, refutation_p
 from lazarus_probe.plain import without_halves
 from lazarus_probe.statistics.measurement import Measurement
 
@@ -77,7 +77,7 @@ class Evidence:
         Raises:
             ClaimError: as `decide`.
         """
-        if measurement.unmeasured and not settled(self.claim, measurement):
+        if measurement.unmeasured and not decided_early(self.claim, measurement):
             return False
         outcome = decide(self.claim, measurement).outcome
         if outcome is Outcome.CONFOUNDED:

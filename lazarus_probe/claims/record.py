@@ -217,7 +217,7 @@ class ClaimRecord(BaseModel):
         q_refuted: that one corrected for the family.
         family: the claims declared in the family, with how many cases each has on this model.
         seeds: the outcome of each seed alone, where several were pooled.
-        attempts: all of them, the last one too, where the case ran more than once; see `settled`.
+        attempts: all of them, the last one too, where the case ran more than once; see `merged_attempts`.
         known: what the baseline holds.
     """
 

@@ -113,7 +113,7 @@ def decide(claim: Claim, measurement: Measurement) -> Verdict:
         ClaimError: a declared control, kind of unit, part or the strata were not measured.
     """
     _check_measured(claim, measurement)
-    if verdict := _settled(claim, measurement):
+    if verdict := _decided(claim, measurement):
         return verdict
     if measurement.unmeasured and claim.scores_only:
         return Verdict(Outcome.INCONCLUSIVE, f"{_scored(measurement)}, without its controls")
@@ -127,16 +127,16 @@ def decide(claim: Claim, measurement: Measurement) -> Verdict:
     return _supported_or_not(claim, measurement)
 
 
-def settled(claim: Claim, measurement: Measurement) -> bool:
+def decided_early(claim: Claim, measurement: Measurement) -> bool:
     """Whether no further control is to be measured.
 
     None can change the outcome, there being too few groups, a refutation or one that confounds; or the score alone is
     wanted.
     """
-    return claim.scores_only or _settled(claim, measurement) is not None
+    return claim.scores_only or _decided(claim, measurement) is not None
 
 
-def _settled(claim: Claim, measurement: Measurement) -> Verdict | None:
+def _decided(claim: Claim, measurement: Measurement) -> Verdict | None:
     """The verdict that further controls cannot change, if it is there already."""
     if measurement.groups < claim.minimum_groups:
         return _lacking(f"{_fewest(measurement)}, {claim.minimum_groups} are needed")

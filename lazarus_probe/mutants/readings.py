@@ -18,7 +18,7 @@ SAFETY = 2.0
 ROWS = 2  # rows that may turn over
 
 
-class Reading(BaseModel):
+class MutantOutcome(BaseModel):
     """What became of a claim on a mutant.
 
     Attributes:
@@ -49,29 +49,31 @@ class Reading(BaseModel):
         return self.moved > max(least, SAFETY * (tolerance or 0.0))
 
 
-def readings(comparison: Comparison) -> dict[str, Reading]:
+def readings(comparison: Comparison) -> dict[str, MutantOutcome]:
     """By claim and parameters what became of it, of those that gave a number on either model."""
     lines = {line.claim: _reading(line) for line in comparison.lines if line.group != "new"}
     return {claim: reading for claim, reading in lines.items() if reading is not None}
 
 
-def _reading(line: Line) -> Reading | None:
+def _reading(line: Line) -> MutantOutcome | None:
     if line.group in ("broken", "gone"):
-        return Reading(status=line.group)
+        return MutantOutcome(status=line.group)
     if line.old is None or line.new is None:
         return None
     if line.group in ("newly measurable", "no longer measurable"):
-        return Reading(status=line.group)
+        return MutantOutcome(status=line.group)
     if line.old.score is None or line.new.score is None:
         return None
     paired = line.old.difference is not None and line.old.difference.paired
     rows = sum(count for _, count in line.old.group_scores.values())
     moved = movement(line.new.group_scores, line.old.group_scores) if paired else None
     real = line.old.difference is not None and line.old.difference.real
-    return Reading(moved=None if moved is None else round(moved, 6), real=real and moved is None, rows=rows)
+    return MutantOutcome(
+        moved=None if moved is None else round(moved, 6), real=real and moved is None, rows=rows
+    )
 
 
-def tolerances(harmless: Mapping[str, Mapping[str, Reading]]) -> dict[str, float]:
+def tolerances(harmless: Mapping[str, Mapping[str, MutantOutcome]]) -> dict[str, float]:
     """By claim the furthest that harmless changes moved it; claims that none of them measured are left out.
 
     Args:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lazarus_probe.files.plain_json import read_json
 from lazarus_probe.files.whole_files import write_aside
-from lazarus_probe.mutants.readings import Reading, tolerances
+from lazarus_probe.mutants.readings import MutantOutcome, tolerances
 from lazarus_probe.spelling import in_a_line
 from lazarus_probe.statistics.intervals import Interval, exact
 
@@ -40,7 +40,7 @@ class MutantResult(BaseModel):
     agreement: float | None
     trial: bool = False
     seconds: float
-    readings: dict[str, Reading]
+    readings: dict[str, MutantOutcome]
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from _pytest.junitxml import LogXML, xml_key
 
-from lazarus_probe.plugin.outcomes import Shown, properties_of
+from lazarus_probe.plugin.outcomes import TestOutcome, properties_of
 
 if TYPE_CHECKING:
     from lazarus_probe.claims.record import ClaimRecord
@@ -31,7 +31,7 @@ class JunitCases:
         if self.xml is not None:
             self.cases[id(report)] = self.xml.node_reporter(report)
 
-    def settle(self, report: pytest.TestReport, record: ClaimRecord) -> None:
+    def finalise(self, report: pytest.TestReport, record: ClaimRecord) -> None:
         """Write a record's outcome over that of the test alone."""
         if id(report) not in self.cases:
             return
@@ -46,7 +46,7 @@ class JunitCases:
                 written = ElementTree.SubElement(block, "property", name=name)
             written.set("value", str(value))
 
-    def move(self, report: pytest.TestReport, outcome: Shown, text: str) -> None:
+    def move(self, report: pytest.TestReport, outcome: TestOutcome, text: str) -> None:
         """Make a test case one of another outcome."""
         if id(report) not in self.cases or self.xml is None:
             return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from lazarus_probe.plugin.junit import JunitCases
-from lazarus_probe.plugin.outcomes import Shown, outcome_of, show
+from lazarus_probe.plugin.outcomes import TestOutcome, outcome_of, show
 from lazarus_probe.plugin.settings import fail_on
 
 if TYPE_CHECKING:
@@ -40,21 +40,21 @@ class Moves:
         """How many reports show a verdict as a failure."""
         return sum(report.failed for reports in self.reports.values() for report in reports)
 
-    def settle(self, record: ClaimRecord, *, cut_short: bool) -> None:
+    def finalise(self, record: ClaimRecord, *, cut_short: bool) -> None:
         """Bring a claim's outcome to its final verdict; all attempts at it that pytest counts have the one outcome.
 
         A failure that a cut short run ended with stays one: what did not run of its family made it inconclusive.
         """
         for report in self._reports(record):
-            self._settle(report, record, cut_short=cut_short)
+            self._finalise(report, record, cut_short=cut_short)
 
     def _reports(self, record: ClaimRecord) -> list[pytest.TestReport]:
         from lazarus_probe.claims.attempts import case_of
 
         return self.reports.get(case_of(record), [])
 
-    def _settle(self, report: pytest.TestReport, record: ClaimRecord, *, cut_short: bool) -> None:
-        self.junit.settle(report, record)
+    def _finalise(self, report: pytest.TestReport, record: ClaimRecord, *, cut_short: bool) -> None:
+        self.junit.finalise(report, record)
         before = _category(report)
         same_verdict = report.probe.get("outcome") == record.outcome
         report.probe = record.model_dump(mode="json")  # type: ignore[attr-defined]
@@ -101,7 +101,7 @@ def _category(report: pytest.TestReport) -> str:
     return "inconclusive" if report.skipped and inconclusive else report.outcome
 
 
-def _same(before: str, outcome: Shown, record: ClaimRecord) -> bool:
+def _same(before: str, outcome: TestOutcome, record: ClaimRecord) -> bool:
     """Whether a report already shows its outcome."""
     now = "inconclusive" if outcome == "skipped" and record.outcome == "inconclusive" else outcome
     return before == now

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lazarus_probe.claims.seed_runs import Judged
 
 CASES: pytest.StashKey[int] = pytest.StashKey()
-Shown = Literal["passed", "failed", "skipped", "xfailed"]
+TestOutcome = Literal["passed", "failed", "skipped", "xfailed"]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -126,7 +126,7 @@ def _replace_properties(properties: list[tuple[str, object]], record: ClaimRecor
     properties[:] = [*(property_pair for property_pair in properties if property_pair[0] not in names), *ours]
 
 
-def show(report: pytest.TestReport, outcome: Shown, text: str, location: tuple[str, int]) -> None:
+def show(report: pytest.TestReport, outcome: TestOutcome, text: str, location: tuple[str, int]) -> None:
     """Give a test's report another outcome."""
     text = on_terminal(text)
     if outcome == "skipped":
@@ -137,7 +137,7 @@ def show(report: pytest.TestReport, outcome: Shown, text: str, location: tuple[s
         report.outcome, report.longrepr = outcome, (text or None)
 
 
-def so_far(record: ClaimRecord, *, strict: bool, failing: frozenset[Change]) -> tuple[Shown, str]:
+def so_far(record: ClaimRecord, *, strict: bool, failing: frozenset[Change]) -> tuple[TestOutcome, str]:
     """The outcome of a claim while its family is still at work.
 
     What is supported or refuted may turn inconclusive in the family, and nothing else may turn: so a claim is shown as
@@ -156,7 +156,7 @@ def so_far(record: ClaimRecord, *, strict: bool, failing: frozenset[Change]) -> 
     return outcome_of(as_known, strict=strict, failing=failing)
 
 
-def outcome_of(record: ClaimRecord, *, strict: bool, failing: frozenset[Change]) -> tuple[Shown, str]:
+def outcome_of(record: ClaimRecord, *, strict: bool, failing: frozenset[Change]) -> tuple[TestOutcome, str]:
     """The outcome in pytest and its text: a verdict that changed as in `failing` fails, one that is known does not.
 
     A claim that is newly measurable and does not fail for that is held to what it would be without a baseline: that it

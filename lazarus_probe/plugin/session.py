@@ -131,7 +131,7 @@ class ClaimSession:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Settle the verdicts, write run.json, summary.md and, if requested, baselines; on the controller alone."""
+        """Finalise the verdicts, write run.json, summary.md and, if requested, baselines; on the controller alone."""
         if is_worker(self.config):
             self.config.workeroutput[LEFT_OUT] = self.left_out  # type: ignore[attr-defined]
             shards.tell_controller(self.config)
@@ -140,7 +140,7 @@ class ClaimSession:
             session.exitstatus = pytest.ExitCode.OK
         if self.file.over or (shards.SHARD in self.config.stash and not self.config.option.collectonly):
             cut_short = self._was_cut_short(session)
-            self._settle(session, cut_short=cut_short)
+            self._finalise(session, cut_short=cut_short)
             self._write(session, cut_short=cut_short)
         if self.problems:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
@@ -149,20 +149,20 @@ class ClaimSession:
         stopped = session.exitstatus not in USUAL or bool(self.problems) or self.crashed
         return stopped or len(self.ran) < session.testscollected
 
-    def _settle(self, session: pytest.Session, *, cut_short: bool) -> None:
+    def _finalise(self, session: pytest.Session, *, cut_short: bool) -> None:
         """Correct every verdict within its family, compare it with the baseline's, and move test outcomes to match."""
-        from lazarus_probe.claims.attempts import settled
+        from lazarus_probe.claims.attempts import merged_attempts
         from lazarus_probe.claims.claim import ClaimError
         from lazarus_probe.claims.families import correct
 
-        alone, self.broken = settled(self.file.over)
+        alone, self.broken = merged_attempts(self.file.over)
         self.records, self.families = correct(alone)
         try:
             self.records = baselines(self.config).with_known(self.records)
         except ClaimError as error:
             self.problems.append(str(error))
         for record in self.records:
-            self.moves.settle(record, cut_short=cut_short)
+            self.moves.finalise(record, cut_short=cut_short)
         session.testsfailed += self.moves.failed
         if self.moves.failed and session.exitstatus in USUAL:
             failed = pytest.ExitCode.TESTS_FAILED if session.testsfailed else pytest.ExitCode.OK

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from lazarus_probe.claims.attempt_record import Broken
-from lazarus_probe.claims.attempts import case_of, settled
+from lazarus_probe.claims.attempts import case_of, merged_attempts
 from lazarus_probe.claims.families import correct
 from lazarus_probe.claims.record import ClaimRecord, named_seeds
 from lazarus_probe.reports.baselines import Baselines
@@ -198,7 +198,7 @@ def merged(parts: Sequence[Part], baselines: Baselines | None = None) -> Run:
     first = parts[0]
     seconds = [part.run.seconds for part in parts if part.run.seconds is not None]
     commits = {part.run.commit for part in parts}
-    alone, broken = settled([attempt for part in parts for attempt in part.attempts])
+    alone, broken = merged_attempts([attempt for part in parts for attempt in part.attempts])
     records, families = correct(alone)
     run = make_run(
         baselines.with_known(records) if baselines else records,

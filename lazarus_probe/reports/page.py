@@ -22,13 +22,13 @@ from lazarus_probe.reports.sections import (
     Group,
     Row,
     began,
-    beside,
     error_of,
     groups_of,
     lasted,
     number,
     thresholds,
     topics_of,
+    with_comparison,
 )
 from lazarus_probe.reports.short_html import short_html
 from lazarus_probe.reports.summary import nothing_tested
@@ -49,7 +49,7 @@ FEW = 3  # verdicts, of which none has to be picked out
 
 
 @dataclass(frozen=True)
-class Shown:
+class PageSize:
     """How much of a run a page holds.
 
     Attributes:
@@ -75,9 +75,9 @@ class Shown:
     claims: bool = True
 
 
-def _stages() -> Iterator[Shown]:
+def _stages() -> Iterator[PageSize]:
     """What goes, one after the other, when a page grows past its limit: what is least missed first."""
-    now = Shown()
+    now = PageSize()
     changes: list[tuple[str, dict[str, Any]]] = [
         ("", {}),
         ("all but 3 of the prompts behind each number", {"examples": 3}),
@@ -104,7 +104,7 @@ def page_html(run: Run, comparison: Comparison | None = None, limit: int = LIMIT
         comparison: with an earlier run; without one, what the run itself was tested against is shown.
         limit: of the page, in bytes.
     """
-    run = beside(run, comparison) if comparison else run
+    run = with_comparison(run, comparison) if comparison else run
     groups, matrix = groups_of(run), models_of(run)
     measured = sum(record.measurement is not None for record in run.claims)
     page = ""
@@ -122,7 +122,7 @@ def page_html(run: Run, comparison: Comparison | None = None, limit: int = LIMIT
 
 
 def _render(
-    run: Run, groups: Sequence[Group], comparison: Comparison | None, matrix: Matrix | None, shown: Shown
+    run: Run, groups: Sequence[Group], comparison: Comparison | None, matrix: Matrix | None, shown: PageSize
 ) -> str:
     rows = [row for group in groups for row in group.rows]
     models = {row.record.model.name: row.record.model for row in rows}

@@ -13,7 +13,7 @@ from typing import Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lazarus_probe.claims.attempt_record import Broken
-from lazarus_probe.claims.attempts import settled
+from lazarus_probe.claims.attempts import merged_attempts
 from lazarus_probe.claims.families import correct
 from lazarus_probe.claims.record import ClaimRecord
 from lazarus_probe.files.plain_json import parse_json
@@ -114,7 +114,7 @@ def read_log(path: Path) -> Run:
         RunError: it cannot be read, or a line of it is damaged.
     """
     header, attempts = read_attempts(path)
-    records, broken = settled(attempts)
+    records, broken = merged_attempts(attempts)
     records, families = correct(records)
     run = make_run(
         records,

@@ -180,7 +180,7 @@ def error_of(example: ExampleRecord) -> float | None:
         return None
 
 
-def beside(run: Run, comparison: Comparison) -> Run:
+def with_comparison(run: Run, comparison: Comparison) -> Run:
     """A run whose records know what a comparison says of them, in place of the baseline they were tested against."""
     known = {(line.claim, line.model): line.old for line in comparison.lines if line.new}
     claims = [

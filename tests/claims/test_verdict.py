@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 
 from lazarus_probe.claims.claim import Claim, ClaimError
-from lazarus_probe.claims.verdict import Outcome, claim_p, decide, judge, refutation_p, settled
+from lazarus_probe.claims.verdict import Outcome, claim_p, decide, decided_early, judge, refutation_p
 from lazarus_probe.statistics.clustered import paired_interval, proportion_interval
 from lazarus_probe.statistics.measurement import Control, Damage, Growth, Measurement, Part, Strata
 from lazarus_probe.statistics.power import implied_p
@@ -469,7 +469,7 @@ def test_unmeasured_controls_never_change_a_verdict(claim, measurement, data):
     control = data.draw(st.sampled_from(measurement.controls))
     others = tuple(other for other in measurement.controls if other != control)
     part = replace(measurement, controls=others, unmeasured=(control.name,))
-    if settled(claim, part):
+    if decided_early(claim, part):
         assert decide(claim, part).outcome is decide(claim, measurement).outcome
         assert decide(claim, part).outcome is not Outcome.SUPPORTED
     else:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lazarus_probe.claims.baseline_record import BaselineRecord, Difference
-from lazarus_probe.mutants.readings import LEAST, SAFETY, Reading, readings, tolerances
+from lazarus_probe.mutants.readings import LEAST, SAFETY, MutantOutcome, readings, tolerances
 from lazarus_probe.mutants.results import Catches, MutantResult, MutantResults, choose, read_results
 from lazarus_probe.mutants.table import mutants_text
 from lazarus_probe.reports.versions.compare import Comparison, Line
@@ -17,7 +17,7 @@ def mutant(
 ) -> MutantResult:
     return MutantResult(
         kind=kind, place=place, harmless=harmless, agreement=0.9, trial=trial, seconds=1.0,
-        readings={claim: Reading(moved=value, rows=500) for claim, value in moved.items()},
+        readings={claim: MutantOutcome(moved=value, rows=500) for claim, value in moved.items()},
     )  # fmt: skip
 
 
@@ -40,28 +40,28 @@ def results() -> MutantResults:
 def test_a_move_counts_beyond_twice_what_harmless_changes_made():
     """A claim catches what moved its units further than twice the furthest harmless move, and than the least."""
     assert SAFETY * 0.015 > LEAST
-    assert not Reading(moved=0.03, rows=500).catches(0.015)
-    assert Reading(moved=0.031, rows=500).catches(0.015)
-    assert not Reading(moved=0.02, rows=500).catches(None)
-    assert Reading(moved=0.021, rows=500).catches(0.0)
+    assert not MutantOutcome(moved=0.03, rows=500).catches(0.015)
+    assert MutantOutcome(moved=0.031, rows=500).catches(0.015)
+    assert not MutantOutcome(moved=0.02, rows=500).catches(None)
+    assert MutantOutcome(moved=0.021, rows=500).catches(0.0)
 
 
 def test_one_row_of_few_that_turns_over_is_no_catch():
     """With twenty rows one right answer more is .05, and counts for nothing; three of them do."""
-    assert not Reading(moved=0.05, rows=20).catches(0.0)
-    assert Reading(moved=0.15, rows=20).catches(0.0)
+    assert not MutantOutcome(moved=0.05, rows=20).catches(0.0)
+    assert MutantOutcome(moved=0.15, rows=20).catches(0.0)
 
 
 def test_what_can_no_longer_be_measured_is_caught():
     """A claim that broke, is gone, or no longer applies shows that the model changed, whatever it moved."""
     for status in ("broken", "gone", "no longer measurable", "newly measurable"):
-        assert Reading(status=status).catches(0.5)
+        assert MutantOutcome(status=status).catches(0.5)
 
 
 def test_other_prompts_count_by_the_difference_of_scores():
     """Where units cannot be paired, a claim catches what differs by more than chance."""
-    assert Reading(moved=None, real=True).catches(0.0)
-    assert not Reading(moved=None, real=False).catches(0.0)
+    assert MutantOutcome(moved=None, real=True).catches(0.0)
+    assert not MutantOutcome(moved=None, real=False).catches(0.0)
 
 
 def test_tolerances_are_the_furthest_harmless_moves(results):
@@ -94,7 +94,7 @@ def test_claims_are_chosen_that_catch_most_a_second(results):
 def test_a_claim_that_a_harmless_change_sets_off_is_not_chosen(results):
     """A claim that no longer applies under a harmless change of the trial is left out."""
     broken = results.mutants[1].model_copy(
-        update={"readings": {**results.mutants[1].readings, "nervous": Reading(status="gone")}}
+        update={"readings": {**results.mutants[1].readings, "nervous": MutantOutcome(status="gone")}}
     )
     noisy = results.model_copy(update={"mutants": (results.mutants[0], broken, *results.mutants[2:])})
     assert choose(Catches(noisy, tuple(COSTS)), 10) == ("cheap", "dear")
@@ -137,13 +137,13 @@ def test_readings_are_of_what_was_measured():
     old = record(0.5, group_scores={"a": (0.5, 3), "b": (0.5, 3)}, difference=paired)
     new = record(0.5, group_scores={"a": (0.9, 3), "b": (0.1, 3)})
 
-    def read(*lines: Line) -> dict[str, Reading]:
+    def read(*lines: Line) -> dict[str, MutantOutcome]:
         return readings(Comparison(side, side, lines, ()))
 
-    assert read(line("unchanged", old, new)) == {"c": Reading(moved=0.4, rows=6)}
+    assert read(line("unchanged", old, new)) == {"c": MutantOutcome(moved=0.4, rows=6)}
     assert read(line("unchanged", record(None), record(None))) == {}
     assert read(line("new", None, new)) == {}
-    assert read(line("broken", old, None)) == {"c": Reading(status="broken")}
+    assert read(line("broken", old, None)) == {"c": MutantOutcome(status="broken")}
     assert read(line("no longer measurable", old, record(None))) == {
-        "c": Reading(status="no longer measurable")
+        "c": MutantOutcome(status="no longer measurable")
     }

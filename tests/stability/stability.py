@@ -26,7 +26,7 @@ from lazarus_probe.claims.families import correct
 from lazarus_probe.claims.pooling import pool
 from lazarus_probe.claims.record import ClaimRecord, judged_fields
 from lazarus_probe.claims.seed_runs import Judged, SeedRun, judge_pooled
-from lazarus_probe.claims.verdict import Verdict, judge, settled
+from lazarus_probe.claims.verdict import Verdict, decided_early, judge
 from lazarus_probe.reports.run import Run, read_run
 from lazarus_probe.statistics.intervals import exact
 from lazarus_probe.statistics.measurement import Measurement
@@ -149,7 +149,7 @@ def _on_common_controls(claim: Claim, runs: Sequence[SeedRun]) -> Judged | None:
             for seed, measurement in measured.items()
         }
     )
-    if not settled(claim, pooled):
+    if not decided_early(claim, pooled):
         return None
     requirements = tuple(dict.fromkeys(text for run in runs for text in run.requirements))
     return Judged(judge(claim, pooled), pooled, requirements, tuple(runs))

@@ -127,12 +127,12 @@ def inject_of(layer: int | None, token: str | None, blend: float | None, num_lay
 
     def of_prompt(edited: EditedPrompt) -> Intervention:
         from lazarus_probe.introspection.generation.spelled import spelled_after
-        from lazarus_probe.introspection.lens.edits import put_in
+        from lazarus_probe.introspection.lens.edits import inject_token
 
         subject = edited.analyzer.subject
         last = len(subject.encode(edited.prompt)) - 1
         [token] = spelled_after(subject, [edited.prompt], [text]).tokens
-        return put_in(subject, token, at, share, last)
+        return inject_token(subject, token, at, share, last)
 
     return Edit(f"embedding of {text!r} put in after layer {at} (blend {share:g})", of_prompt)
 

@@ -42,7 +42,7 @@ def push_coordinate(subject: Subject, coordinate: int, layer: int, strength: flo
     return steer(resid_post(layer), np.eye(1, width, coordinate, dtype=np.float32)[0], strength, "last")
 
 
-def put_in(subject: Subject, token: int, layer: int, blend: float, position: int) -> Intervention:
+def inject_token(subject: Subject, token: int, layer: int, blend: float, position: int) -> Intervention:
     """Blend a token's embedding, rescaled to the residual stream's norm, into the stream after a layer.
 
     Args:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lazarus_probe.claims.verdict import settled
+from lazarus_probe.claims.verdict import decided_early
 from lazarus_probe.hooks.model_sites import resolve
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.store import ActivationStore
@@ -82,9 +82,9 @@ def probe(
             then also have the plain `r2`, and that of the controls.
         store: activations shared with other claims.
         seed: of folds, shuffles and intervals.
-        claim: what the measurement is judged by. Where its outcome is settled without the control models (`settled`),
-            as that of a claim whose score misses the threshold, they are not run, and `unmeasured` names them: on a
-            model of 135M parameters they are 15 of 16 parts of the cost.
+        claim: what the measurement is judged by. Where its outcome does not depend on the control models
+            (`decided_early`), as where the score misses the threshold, they are not run, and `unmeasured` names them:
+            on a model of 135M parameters they are 15 of 16 parts of the cost.
         also: sites of the same prompts that later calls will read, with the same store: to build a control model takes
             longer than to run it up to an early layer.
 
@@ -127,7 +127,7 @@ def probe(
     )[site]
     with one_thread():
         own = own_scores(inputs, kind, seed)
-        if claim is not None and settled(claim, _without_models(inputs, own, kind)):
+        if claim is not None and decided_early(claim, _without_models(inputs, own, kind)):
             names = ("untrained",) if site == Site("embed") else tuple(models)
             return replace(measure(inputs, kind, seed, details, own), unmeasured=names)
     features = model_features(models, inputs.tokens, labelled.at, [site], store, ahead=ahead, also=others)[

@@ -8,7 +8,7 @@ import pytest
 
 from lazarus_probe.hooks import trace
 from lazarus_probe.hooks.trace import hooked
-from lazarus_probe.introspection.lens.edits import answer_token, push, push_coordinate, put_in, say
+from lazarus_probe.introspection.lens.edits import answer_token, inject_token, push, push_coordinate, say
 from lazarus_probe.introspection.lens.logit_lens import logit_lens
 from lazarus_probe.subject import Subject
 
@@ -49,12 +49,12 @@ def test_a_token_is_put_in_at_the_streams_length(organism: Subject, plain: np.nd
     token = organism.single_token(" Oslo")
     row = np.array(organism.model.model.embed_tokens.weight[token])
     for blend in (0.0, 0.3, 1.0):
-        run = trace(organism, PROMPT, SITE, [put_in(organism, token, 3, blend, 5)])
+        run = trace(organism, PROMPT, SITE, [inject_token(organism, token, 3, blend, 5)])
         expected = plain.copy()
         expected[5] = (1 - blend) * plain[5] + blend * np.linalg.norm(plain[5]) * row / np.linalg.norm(row)
         np.testing.assert_allclose(np.array(run[SITE])[0], expected, atol=1e-3)
     with pytest.raises(ValueError, match=r"blend is 1.5; give 0 for nothing to 1 for the whole"):
-        put_in(organism, token, 3, 1.5, 5)
+        inject_token(organism, token, 3, 1.5, 5)
 
 
 @pytest.mark.parametrize("prompt", [PROMPT, "45 * 45 = ", "7 * 8 = "])
@@ -97,5 +97,5 @@ def test_edits_keep_half_precision(make_llama, tokenizer):
     model.set_dtype(mx.bfloat16)
     subject = Subject.from_model(model, tokenizer)
     vector = np.ones(32, np.float32)
-    edits = [push(subject, vector, 1, 1.0), put_in(subject, 5, 1, 0.5, 2), say(subject, "ca12", 7, 2)]
+    edits = [push(subject, vector, 1, 1.0), inject_token(subject, 5, 1, 0.5, 2), say(subject, "ca12", 7, 2)]
     assert trace(subject, "ca12", "resid_post.2", edits)["resid_post.2"].dtype == mx.bfloat16
