@@ -1,4 +1,4 @@
-"""How many groups would tell what an inconclusive measurement does not."""
+"""How many groups would decide an inconclusive measurement."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def advice(claim: Claim, measurement: Measurement) -> str:
         nearest = min(hopeless, key=lambda control: _expected_gain(claim, measurement, control))
         gain = _expected_gain(claim, measurement, nearest)
         return (
-            f"; more groups cannot tell: over {nearest.name} the declared effect of {claim.expected:g} would gain "
+            f"; more groups cannot help: over {nearest.name} the declared effect of {claim.expected:g} would gain "
             f"{gain:.2f}, and the margin is {claim.margin:g}"
         )
     apart = [
@@ -54,14 +54,14 @@ def advice(claim: Claim, measurement: Measurement) -> str:
     if apart:
         widest = max(apart, key=lambda control: control.spread)
         return (
-            f"; more groups cannot tell: one more model of {widest.name} may be {widest.spread:.2f} from those "
+            f"; more groups cannot help: one more model of {widest.name} may be {widest.spread:.2f} from those "
             f"measured, and the declared effect of {claim.expected:g} would gain "
             f"{_expected_gain(claim, measurement, widest):.2f} over them, where the margin is {claim.margin:g}; "
             "more such models may"
         )
     needs = [_of_score(claim, measurement), *(_of_gain(claim, measurement, c) for c in measurement.controls)]
     if any(need.groups is None for need in needs):
-        return "; no number of groups that can be had would tell"
+        return "; no feasible number of groups would help"
     most = max(needs, key=lambda need: need.groups or 0)
     if most.groups is None or most.groups <= measurement.groups:
         return ""

@@ -78,7 +78,7 @@ def judge(claim: Claim, measurement: Measurement) -> Verdict:
     # How many groups would do depends on all controls.
     more = advice(claim, measurement) if verdict.lacks_groups and not measurement.unmeasured else ""
     if measurement.unmeasured:
-        why = "scores only" if claim.scores_only else "since that stands without them"
+        why = "scores only" if claim.scores_only else "since the verdict does not need them"
         more += f"; not run, {why}: {', '.join(measurement.unmeasured)}"
     if measurement.groups < measurement.details.get("of_units", 0):  # of `rate_until_known`
         more += f"; known after {measurement.groups} of {measurement.details['of_units']} units"

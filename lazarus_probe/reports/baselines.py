@@ -186,11 +186,13 @@ def _other_claims(records: Sequence[ClaimRecord]) -> list[str]:
     others = [line.partition(" is declared")[0] for line in anew if "changed since" not in line]
     lines = list(dict.fromkeys(moved))
     if others:
-        lines.append(f"declared otherwise than in the baseline, and not held against it: {', '.join(others)}")
+        lines.append(
+            f"declared otherwise than in the baseline, and not compared with it: {', '.join(others)}"
+        )
     families = sorted({record.claim.family for record, before in pairs if before.compared == "alone"})
     if families:
         lines.append(
             f"the baseline holds other claims of {', '.join(families)} than this run: "
-            "their verdicts are held against it as they are alone, without the family"
+            "their verdicts are compared as they are alone, without the family"
         )
     return lines

@@ -190,7 +190,7 @@ def merged(parts: Sequence[Part], baselines: Baselines | None = None) -> Run:
 
     Args:
         parts: in order.
-        baselines: that the claims are held against.
+        baselines: that the claims are compared with.
 
     Raises:
         ClaimError: a baseline is none.

@@ -270,7 +270,7 @@ def _control_across(name: str, by_layer: dict[int, MeasurementRecord]) -> CurveR
 
 
 def thresholds(claim: Claim) -> tuple[float, ...]:
-    """The lines that a score is held against."""
+    """The lines that a score is compared with."""
     return (-claim.threshold, claim.threshold) if claim.kind == "invariance" else (claim.threshold,)
 
 

@@ -1,4 +1,4 @@
-"""Grids of interventions over many prompts, at a fraction of a forward a cell."""
+"""Grids of interventions over many prompts, at a fraction of a forward pass per cell."""
 
 from __future__ import annotations
 

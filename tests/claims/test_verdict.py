@@ -289,7 +289,7 @@ def test_no_number_of_groups_is_given_where_more_could_only_confound(a_claim, me
     )
     assert verdict.outcome == Outcome.INCONCLUSIVE
     assert (
-        "more groups cannot tell: over bag_of_tokens the declared effect of 0.95 would gain 0.02"
+        "more groups cannot help: over bag_of_tokens the declared effect of 0.95 would gain 0.02"
         in verdict.reason
     )
 

@@ -140,7 +140,7 @@ GROUPS = (
     ),
     Group(
         "Sweeps",
-        "Grids of interventions over layers, positions and sources, at a fraction of a forward a cell.",
+        "Grids of interventions over layers, positions and sources, at a fraction of a forward pass per cell.",
         "sweep.sweep sweep.Sweep sweep.Cell sweep.Donors sweep.Mean sweep.Resample sweep.Zero sweep.logit_diff "
         "sweep.probability sweep.rank sweep.kl sweep.answer sweep.attribution sweep.screen sweep.correlation "
         "sweep.route_of sweep.Route",

@@ -38,7 +38,7 @@ GUARDS = (
     (r"^\w+ reaches", "a control does as well; refuting a probe would need a flat learning curve"),
     (r"in the family", "corrected within the family"),
     (r"capped R2", "numbers are scored by a capped R2, from more of them"),
-    (r"straddles|groups cannot tell|independent groups", "intervals that hold for any distribution"),
+    (r"straddles|groups cannot (?:tell|help)|independent groups", "intervals that hold for any distribution"),
     (r"class word|share of answers", "6 to 36 runs where there were five"),
 )  # fmt: skip
 

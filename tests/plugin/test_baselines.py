@@ -187,7 +187,7 @@ def test_cut_short_saves_nothing(kept, monkeypatch, stop):
             "threshold=0.8, margin=0.2",
             "threshold of a changed since the baseline: 0.9 -> 0.8; margin of a changed since the baseline: 0.1 -> 0.2",
         ),
-        ("alpha=0.01", "declared otherwise than in the baseline, and not held against it: a"),
+        ("alpha=0.01", "declared otherwise than in the baseline, and not compared with it: a"),
     ],
 )
 def test_moved_threshold_is_a_new_claim(kept, changes, line):

@@ -143,7 +143,7 @@ def test_part_of_a_family_is_held_against_the_tests_alone(project):
         result.stdout.fnmatch_lines(
             [
                 "weak on tiny: inconclusive (alone as in the baseline): supported alone *",
-                "the baseline holds other claims of all than this run: their verdicts are held against it as they *",
+                "the baseline holds other claims of all than this run: their verdicts are compared as they are *",
             ]
         )
     assert project.run().parseoutcomes() == {"passed": 3}  # the update kept the verdict of the whole family

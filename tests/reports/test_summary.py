@@ -42,7 +42,7 @@ def test_errors_are_escaped(make_full_run, hostile):
 
 
 def test_a_measurement_without_controls_is_reported(make_record):
-    """Where all controls were left out, since the verdict stands without them, every report says which."""
+    """Where all controls were left out, since the verdict does not need them, every report says which."""
     record = make_record()
     bare = record.measurement.model_copy(update={"controls": [], "unmeasured": ["untrained"]})
     run = make_run(

@@ -1,4 +1,4 @@
-"""`lazarus introspect test-circuit`: a circuit from a file, held against the model on prompts of one's own."""
+"""`lazarus introspect test-circuit`: a circuit from a file, tested against the model on prompts of one's own."""
 
 # ruff: noqa: PT028 - no test, though the command's name begins with test
 

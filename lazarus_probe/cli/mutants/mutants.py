@@ -53,7 +53,7 @@ def mutants(
     """Change a model inside, a hundred times, and count how often a suite of claims notices.
 
     Each mutant is a checkpoint with one change: a head zeroed, neurons permuted, a direction erased, noise. The suite
-    runs on it as it would in CI, and each claim is held against what it measured on the model itself. As many harmless
+    runs on it as it would in CI, and each claim is compared with its result on the model itself. As many harmless
     changes, as 8-bit rounding or neurons permuted with their weights, must raise no alarm. One mutant of each kind
     comes first: by these claims are chosen, and how far harmless changes move each is measured. They are not counted.
     """

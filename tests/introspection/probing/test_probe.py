@@ -413,7 +413,9 @@ def check_left_out(subject, monkeypatch, labels, threshold, margin, outcome):
     short = probe(subject, models, dataset, site, claim=claim)
     assert short.unmeasured == ("untrained", "new_blocks", "permuted_blocks")
     assert judge(claim, short).outcome is judge(claim, whole).outcome is outcome
-    assert "not run, since that stands without them: untrained, new_blocks" in judge(claim, short).reason
+    assert (
+        "not run, since the verdict does not need them: untrained, new_blocks" in judge(claim, short).reason
+    )
     without = [control for control in whole.controls if control.name not in short.unmeasured]
     assert (short.score, short.low, short.high, list(short.controls)) == (
         whole.score,
