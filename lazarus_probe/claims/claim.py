@@ -30,6 +30,10 @@ CIRCUIT_PARTS = ("minimality", "stability")
 Need = Literal["moe", "tuned pair", "chat template", "training"]
 
 
+class NotApplicable(Exception):  # noqa: N818 - no error: the claim's precondition fails on this model
+    """The claim says nothing about this model."""
+
+
 class ClaimError(ValueError):
     """A claim that cannot be tested as it is written.
 
@@ -234,7 +238,8 @@ class Claim(BaseModel):
         `mlx-community/Llama-3.2-1B-Instruct-bf16` is `Llama-3.2-1B`, if it has as many layers.
 
         Raises:
-            ClaimError: nothing is published for it and no depth is declared, or it has one layer.
+            ClaimError: nothing is published for it and no depth is declared.
+            NotApplicable: it has one layer, and so none before its last one.
         """
         name = _plain_name(model)
         for published_name, value in self.published.items():
@@ -250,8 +255,8 @@ class Claim(BaseModel):
             )
         try:
             return layer_at(self.depth, num_layers)
-        except ValueError as error:
-            raise ClaimError(f"claim {self.id!r} on {model}: {error}") from None
+        except ValueError:
+            raise NotApplicable(f"has {num_layers} layer, and so none before its last one") from None
 
 
 def _plain_name(model: str) -> str:

@@ -8,16 +8,13 @@ from dataclasses import dataclass, field
 from pydantic import ValidationError
 
 from lazarus_probe.claims.claim import Claim, ClaimError
+from lazarus_probe.claims.claim import NotApplicable as NotApplicable
 from lazarus_probe.claims.record import MeasurementRecord
 from lazarus_probe.claims.verdict import Outcome, Verdict, claim_p, decide, decided_early, judge, refutation_p
 from lazarus_probe.plain import without_halves
 from lazarus_probe.statistics.measurement import Measurement
 
 MADE_LIKE = "evidence.record(rate(...)), or a Measurement that another analysis returns or you make yourself"
-
-
-class NotApplicable(Exception):  # noqa: N818 - no error: the claim's precondition fails on this model
-    """The claim says nothing about this model."""
 
 
 @dataclass

@@ -50,13 +50,21 @@ def settings(name: str) -> dict[str, Any]:
     return config
 
 
-def save(name: str, folder: Path, seed: int = 0) -> Path:
-    """Write an untrained model of an architecture as a Hugging Face checkpoint, and return its folder."""
+def save(name: str, folder: Path, seed: int = 0, **changes: int) -> Path:
+    """Write an untrained model of an architecture as a Hugging Face checkpoint, and return its folder.
+
+    Args:
+        name: of the architecture.
+        folder: to write.
+        seed: of the weights.
+        changes: of its configuration.
+    """
+    config = settings(name) | changes
     module = importlib.import_module(f"mlx_lm.models.{zoo.model_file(name)}")
     mx.random.seed(seed)
-    model = module.Model(module.ModelArgs.from_dict(settings(name)))
+    model = module.Model(module.ModelArgs.from_dict(config))
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(settings(name)))
+    (folder / "config.json").write_text(json.dumps(config))
     mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(model.parameters())))
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(bundled.path("organism") / file, folder / file)

@@ -118,10 +118,10 @@ def tiny(make_model: Callable[..., Path]) -> Path:
     import lazarus_probe.reports.claims_text
     import lazarus_probe.reports.closing
     import lazarus_probe.reports.page
-    import lazarus_probe.statistics.sequential.until_known
     import lazarus_probe.reports.run
     import lazarus_probe.reports.run_log
-    import lazarus_probe.reports.write  # noqa: F401
+    import lazarus_probe.reports.write
+    import lazarus_probe.statistics.sequential.until_known  # noqa: F401
 
     Subject.load(folder)
     # Each session within this one ends with full collections: let them be of what it made, and not of all that is

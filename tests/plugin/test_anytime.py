@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy.fft  # noqa: F401 - pytester forgets what is imported within it, and this cannot be imported twice
 import pytest
 
 pytest_plugins = ["pytester"]

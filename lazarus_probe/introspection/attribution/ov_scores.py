@@ -33,8 +33,7 @@ def ov_scores(
     tokens = np.unique(np.concatenate([np.asarray(row, dtype=np.int64) for _, row in of_kind]))
     reader = TokenReader(subject, tokens)
     places = [np.searchsorted(tokens, row) for _, row in of_kind]
-    parts = subject.anatomy.parts
-    heads = max(part.heads.num_heads for part in parts if part.heads is not None)
+    heads = max((part.heads.num_heads for part in subject.anatomy.parts if part.heads is not None), default=0)
     shape = (len(places), subject.num_layers, heads)
     scores, controls = np.full(shape, np.nan), np.full(shape, np.nan)
     for layer, outputs in ov_outputs(subject, tokens):

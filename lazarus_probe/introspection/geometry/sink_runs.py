@@ -12,6 +12,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.hooks.interventions import Intervention
 from lazarus_probe.hooks.model_sites import head_count, kinds_at
@@ -93,11 +94,19 @@ class MassiveEdit:
 def first_token_attention(
     subject: Subject, tokens: NDArray[np.int32], position: int = 0, edits: Sequence[Intervention] = ()
 ) -> FirstTokenAttention:
-    """The mean attention (R, layers, H) of later tokens to one position."""
+    """The mean attention (R, layers, H) of later tokens to one position.
+
+    Raises:
+        UnsupportedArchitecture: no block has an attention pattern.
+    """
     anatomy = subject.anatomy
+    layers = [layer for layer in range(anatomy.num_layers) if "pattern" in kinds_at(anatomy, layer)]
+    if not layers:
+        raise UnsupportedArchitecture(
+            f"{subject.name} has no attention patterns, so no heads that could sink"
+        )
     heads = max(part.heads.num_heads for part in anatomy.parts if part.heads is not None)
     attention = np.full((len(tokens), anatomy.num_layers, heads), np.nan)
-    layers = [layer for layer in range(anatomy.num_layers) if "pattern" in kinds_at(anatomy, layer)]
     for begin in range(0, len(tokens), ROWS_AT_ONCE):
         part = slice(begin, begin + ROWS_AT_ONCE)
         watching = [

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lazarus_probe.anatomy.anatomy import UnsupportedArchitecture
 from lazarus_probe.claims.as_needed import as_needed
 from lazarus_probe.hooks.outliers import MAGNITUDE, TIMES_MEDIAN
 from lazarus_probe.introspection.geometry.residual_stream import cosines_of
@@ -84,6 +85,8 @@ def stream_runs(
         UnsupportedArchitecture: a model without attention patterns, of one block, or with several residual streams.
         ValueError: as `checked_models`.
     """
+    if subject.num_layers < 2:
+        raise UnsupportedArchitecture(f"{subject.name} has one block; at least two are needed for growth")
 
     def of(models: Sequence[ControlModel | Subject]) -> Callable[[], Sequence[StreamRows]]:
         return cache(lambda: [stream_rows(built(model), tokens, seed) for model in models])
