@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lazarus_probe.circuit.activations import Collected
-from lazarus_probe.circuit.layer_probes import LayerProbe, probe_layers
+from lazarus_probe.circuit.layer_probes import LayerProbe, judged_probes
 from lazarus_probe.claims.judging import beyond_largest_class
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, ProbeInputs
 from lazarus_probe.introspection.probing.layer_scan import Scan
@@ -288,6 +288,6 @@ def _probed(
     }
     try:
         scan = Scan(inputs, seed=seed, draws=draws, keep_blocks=True)
-        return Probed(name, probe_layers(scan, beyond_largest_class(CLAIM, labels)))
+        return Probed(name, judged_probes(scan, beyond_largest_class(CLAIM, labels)))
     except ValueError as error:
         return Probed(name, {}, str(error))

@@ -139,7 +139,7 @@ class LayerProbe:
         }
 
 
-def probe_layers(scan: Scan, claim: Claim | None) -> dict[int, LayerProbe]:
+def judged_probes(scan: Scan, claim: Claim | None) -> dict[int, LayerProbe]:
     """The probe of each layer of a scan, with its controls and its verdict.
 
     Args:
@@ -232,6 +232,6 @@ def _in_sample(features: NDArray[Any], labels: NDArray[Any]) -> float:
     return float((fit_logistic(rows, codes, USUAL_STRENGTH).scores(rows).argmax(1) == codes).mean())
 
 
-def emergence_of(probes: Mapping[int, LayerProbe]) -> int | None:
+def first_supported_layer(probes: Mapping[int, LayerProbe]) -> int | None:
     """The first layer at which the claim is supported, if there is one."""
     return next((layer for layer, probe in probes.items() if probe.beyond_controls), None)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lazarus_probe.circuit.layer_probes import LayerProbe, emergence_of, probe_layers
+from lazarus_probe.circuit.layer_probes import LayerProbe, first_supported_layer, judged_probes
 from lazarus_probe.circuit.sets import ProbeSet
 from lazarus_probe.claims.claim import Claim
 from lazarus_probe.claims.declared import declared
@@ -178,13 +178,18 @@ def stratigraphy(
         models = control_models(subject) if full else None
         inputs = layer_inputs(subject, models, dataset, wanted, "classification", store)
         scan = Scan(inputs, seed=seed, draws=draws, keep_blocks=True)
-        by_set[probe_set.name] = probe_layers(scan, claim if full else None)
+        by_set[probe_set.name] = judged_probes(scan, claim if full else None)
     judged = _among_all(by_set, claim) if full else {name: (layers, None) for name, layers in by_set.items()}
     probed = {}
     for probe_set in sets:
         probes, q = judged[probe_set.name]
         probed[probe_set.name] = SetProbes(
-            probe_set.name, probe_set.category, tuple(probe_set.classes), probes, q, emergence_of(probes)
+            probe_set.name,
+            probe_set.category,
+            tuple(probe_set.classes),
+            probes,
+            q,
+            first_supported_layer(probes),
         )
     return Stratigraphy(subject.name, subject.num_layers, claim.threshold, probed, full)
 

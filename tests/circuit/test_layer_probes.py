@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lazarus_probe.circuit.layer_probes import emergence_of, max_sign_flip_p, probe_layers
+from lazarus_probe.circuit.layer_probes import first_supported_layer, judged_probes, max_sign_flip_p
 from lazarus_probe.claims.declared import declared
 from lazarus_probe.claims.judging import at_threshold
 from lazarus_probe.introspection.probing.inputs import ProbeDataset, ProbeInputs
@@ -38,7 +38,7 @@ def scan_of(hidden: Any, labels: Any, groups: Any, bag: Any, **further: Any) -> 
 def probed(collected: Any, threshold: float = CLAIM.threshold) -> dict[int, Any]:
     labels, groups = np.array(collected.prompts.labels), np.array(collected.prompts.groups)
     bag = np.eye(24)[[int(group[1:]) for group in groups]]
-    return probe_layers(scan_of(collected.hidden, labels, groups, bag), at_threshold(CLAIM.id, threshold))
+    return judged_probes(scan_of(collected.hidden, labels, groups, bag), at_threshold(CLAIM.id, threshold))
 
 
 def no_words(rows: int) -> Any:
@@ -49,8 +49,8 @@ def no_words(rows: int) -> Any:
 def test_planted(planted: Callable[..., Any]):
     """A property planted at layer 1 emerges there, and its numbers are in order."""
     found = probed(planted())
-    assert emergence_of(found) == 1
-    assert emergence_of(probed(planted(), threshold=1.0)) is None
+    assert first_supported_layer(found) == 1
+    assert first_supported_layer(probed(planted(), threshold=1.0)) is None
     assert found[1].low <= found[1].accuracy <= found[1].high
     assert found[1].majority == 0.5
     assert {control.name for control in found[1].controls} == {"majority", "bag_of_words"}
@@ -61,7 +61,7 @@ def test_noise(planted: Callable[..., Any]):
     """On noise nothing emerges, whatever the threshold, though it is learned by heart."""
     for seed in range(4):
         found = probed(planted(size=0.0, seed=seed, width=60), threshold=0.0)
-        assert emergence_of(found) is None
+        assert first_supported_layer(found) is None
         assert found[0].train_accuracy == 1.0
 
 
@@ -69,7 +69,7 @@ def test_without_a_claim(planted: Callable[..., Any]):
     """Without a claim there is no p and no verdict, and nothing is said to be beyond the controls."""
     collected = planted()
     labels, groups = np.array(collected.prompts.labels), np.array(collected.prompts.groups)
-    probes = probe_layers(scan_of(collected.hidden, labels, groups, no_words(96)), None)
+    probes = judged_probes(scan_of(collected.hidden, labels, groups, no_words(96)), None)
     assert probes[1].p is None
     assert probes[1].accuracy > 0.8
     assert probes[1].verdict is None
@@ -81,7 +81,7 @@ def test_a_control_that_knows(planted: Callable[..., Any]):
     collected = planted()
     labels, groups = np.array(collected.prompts.labels), np.array(collected.prompts.groups)
     scan = scan_of(collected.hidden, labels, groups, no_words(96), same=collected.hidden)
-    probes = probe_layers(scan, CLAIM)
+    probes = judged_probes(scan, CLAIM)
     assert not probes[1].beyond_controls
     assert probes[1].best_control.name == "same"
 
@@ -92,7 +92,7 @@ def test_pairs_in_a_group():
     groups, labels = np.repeat(np.arange(16), 6), np.tile([0, 0, 0, 1, 1, 1], 16)
     features = rng.normal(size=(96, 8)) + 3.0 * labels[:, None]
     hidden = {0: rng.normal(size=(96, 8)), 1: features}
-    probes = probe_layers(scan_of(hidden, labels, groups, no_words(96)), CLAIM)
+    probes = judged_probes(scan_of(hidden, labels, groups, no_words(96)), CLAIM)
     assert probes[1].beyond_controls
     assert not probes[0].beyond_controls
 
