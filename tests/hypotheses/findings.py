@@ -43,7 +43,9 @@ Models that know nothing support none of these. The claims on circuits, heads, t
 were tested on 40 models of SmolLM2's shape cut to six blocks, 20 of them untrained and 20 with its embeddings and new
 or permuted blocks. Of 960 judged cases 0 were supported: at most .008 of those on untrained models and .015 on either
 lesioned kind, by exact intervals of 95%. `python tests/hypotheses/nulls.py circuits heads stream facts representations
---model smollm2 --blocks 6 --count 20` repeats it.
+--model smollm2 --blocks 6 --count 20` repeats it. Of three models with all 30 blocks, two untrained and one with new
+blocks, 0 of 72 judged cases were supported, at most .050 (the same without `--blocks`, `--count 2`, a quarter of an
+hour a model).
 """
 ASSUMED = """What must hold if a score is to say what the statement does. Most of it is varied within the claim: by a
 control, by the units that it generalises over, by a part of a circuit; some by a claim of its own, which is the same
