@@ -17,7 +17,10 @@ from lazarus_probe.reports.page import page_html
 from lazarus_probe.reports.run import Run
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium here: apt-get install chromium")
+pytestmark = [
+    pytest.mark.nested,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium here: apt-get install chromium"),
+]
 
 DRIVER = """<!doctype html><meta charset="utf-8"><iframe width="{width}" height="800" src="index.html{hash}"></iframe>
 <pre></pre><script>

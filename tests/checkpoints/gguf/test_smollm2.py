@@ -17,10 +17,11 @@ from lazarus_probe.subject.chat import in_chat
 from lazarus_probe.subject.generate import greedy
 from lazarus_probe.training.dual_reward import CLASS_WORDS, class_spellings
 
-# `make test` runs these where `lazarus models fetch smollm2` was run before; CI does.
-pytestmark = pytest.mark.skipif(
-    installed_file("smollm2") is None, reason="no model: smollm2 is not installed"
-)
+# `make nested` runs these where `lazarus models fetch smollm2` was run before; CI does.
+pytestmark = [
+    pytest.mark.nested,
+    pytest.mark.skipif(installed_file("smollm2") is None, reason="no model: smollm2 is not installed"),
+]
 BLOCKS = (0, 1, 10, 20, 29)
 TABLE = {
     "The capital of France is": (
