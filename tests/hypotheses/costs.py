@@ -4,7 +4,7 @@ pytest hypotheses/ --model organism --junitxml organism.xml
 pytest hypotheses/ --model smollm2 --junitxml smollm2.xml
 python tests/hypotheses/costs.py organism.xml smollm2.xml
 
-The runs have one process each. Of several on a model the last one counts in which the claim was decided and not
+The runs have a core for each process. Of several on a model the last one counts in which the claim was decided and not
 skipped; a claim in none keeps its seconds.
 """
 
