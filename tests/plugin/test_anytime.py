@@ -57,14 +57,16 @@ def test_a_clear_claim_has_fewer_prompts_and_the_same_verdict(project):
 
 def test_a_family_takes_more_prompts_and_keeps_the_verdict(project):
     """Among forty cases of its family that did not run the claim is supported all the same, after more units."""
-    project.write(CLAIMS)
-    project.run("--probe-anytime")
     others = "".join(FAMILY.replace("id: high", f"id: other-{number}") for number in range(40))
-    project.write(CLAIMS.replace(ALONE, '@pytest.mark.claim("high")'), all=FAMILY + others)
+    alone = FAMILY.replace("id: high", "id: alone").replace("family: small", "family: own")
+    body = CLAIMS.replace(ALONE, '@pytest.mark.claim("high")')
+    project.write(body, all=FAMILY + others + alone)
+    project.write(body.replace("high", "alone"), "test_alone")
     assert project.run("--probe-anytime").ret == 0
-    alone, among = (run["claims"][0] for run in project.reports())
-    assert alone["outcome"] == among["outcome"] == "supported"
-    assert alone["measurement"]["groups"] < among["measurement"]["groups"] < 120
+    (run,) = project.reports()
+    units = {record["claim"]["id"]: record["measurement"]["groups"] for record in run["claims"]}
+    assert {record["outcome"] for record in run["claims"]} == {"supported"}
+    assert units["alone"] < units["high"] < 120
 
 
 @pytest.mark.parametrize("option", ["--probe-scores-only", "--probe-seeds=2"])

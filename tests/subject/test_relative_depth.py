@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from lazarus_probe.claims.claim import ClaimError
+from lazarus_probe.claims.claim import NotApplicable
 from lazarus_probe.claims.library import declared_claims
 from lazarus_probe.subject.relative_depth import layer_at, layer_number, spaced_layers
 
@@ -51,7 +51,7 @@ def test_what_has_no_layer_within_is_refused():
         layer_at(0.5, 1)
     with pytest.raises(ValueError, match=r"depth is 55: give a layer over the number of layers"):
         layer_at(55, 24)
-    with pytest.raises(ClaimError, match="'no-vocabulary-alignment' on tiny: a model of 1 layer"):
+    with pytest.raises(NotApplicable, match="has 1 layer, and so none before its last one"):
         CLAIMS["no-vocabulary-alignment"].layer_for("tiny", 1)
 
 
