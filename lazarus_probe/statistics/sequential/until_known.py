@@ -39,9 +39,9 @@ def rate_until_known(
 ) -> Measurement:
     """As `rate`, unit by unit in a random order, until the claim is decided: no more prompts are run than that needs.
 
-    Intervals are those of `MeanSequence`, which hold at every look, so one may stop at any. They are wider than those of
-    `rate` on the same prompts; a clear score needs a fraction of the prompts, and one near its threshold
-    stays unknown on all of them more often.
+    Intervals are those of `MeanSequence`, which hold at every look, so one may stop at any. They are wider than those
+    of `rate` on the same prompts; a clear score needs a fraction of the prompts, and one near its threshold stays
+    unknown on all of them more often.
 
     Args:
         unit: what is counted.
