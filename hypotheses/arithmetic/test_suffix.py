@@ -55,11 +55,11 @@ def test_equals_sign(subject, untrained_models, evidence, rng, ability):
         return [numbers_after(model.build(), rows, " =")[1] for model in untrained_models]
 
     def describe(rows):
-        texts, said = [f"{beginnings[row]} =" for row in rows], [completions[row] for row in rows.tolist()]
-        counted = [parse_number(text) is not None for text in said]
+        texts, outputs = [f"{beginnings[row]} =" for row in rows], [completions[row] for row in rows.tolist()]
+        counted = [parse_number(output) is not None for output in outputs]
         return {
             "tokens": sum(len(subject.encode(text)) for text in texts),
-            "examples": some_examples(texts, ["a number"] * len(texts), said, counted),
+            "examples": some_examples(texts, ["a number"] * len(texts), outputs, counted),
         }
 
     measurement = rate_until_known(

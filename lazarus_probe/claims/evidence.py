@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 
 from pydantic import ValidationError
 
-from lazarus_probe.claims.claim import Claim, ClaimError
-from lazarus_probe.claims.claim import NotApplicable as NotApplicable
+from lazarus_probe.claims.claim import Claim, ClaimError, NotApplicable
 from lazarus_probe.claims.record import MeasurementRecord
 from lazarus_probe.claims.verdict import Outcome, Verdict, claim_p, decide, decided_early, judge, refutation_p
 from lazarus_probe.plain import without_halves

@@ -208,7 +208,7 @@ def _on_fresh_prompts(search: Search, candidates: Sequence[Any], fresh: int) -> 
 
 
 def _asked_again(search: Search, simplest: Any | None, items: Sequence[Any]) -> Falsification:
-    """The score of fresh prompts, with the simplest prompt that fails when it is asked by itself."""
+    """The score of fresh prompts, with the simplest prompt that fails when it is run alone."""
     rows = search.ask(items)
     for where in dict.fromkeys([] if simplest is None else [simplest, *search.failing()[:1]]):
         repeated = search.ask([where])

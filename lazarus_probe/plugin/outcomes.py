@@ -90,8 +90,8 @@ def _model_of(item: pytest.Item) -> str:
 
 def _judged(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Judged | None:
     """The verdict, or None where the test itself broke: then pytest's own report stands."""
-    from lazarus_probe.claims.claim import ClaimError
-    from lazarus_probe.claims.evidence import NotApplicable, not_applicable
+    from lazarus_probe.claims.claim import ClaimError, NotApplicable
+    from lazarus_probe.claims.evidence import not_applicable
     from lazarus_probe.claims.seed_runs import Judged, judge_pooled
 
     reason = call.excinfo.value if call.excinfo else None

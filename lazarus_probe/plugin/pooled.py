@@ -58,7 +58,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
     if not is_pooled(item):
         yield
         return
-    from lazarus_probe.claims.evidence import NotApplicable
+    from lazarus_probe.claims.claim import NotApplicable
 
     item.stash[RUNS] = SeedRuns(seeds_of(item.config))
     try:
@@ -75,7 +75,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     if not is_pooled(item):
         yield
         return
-    from lazarus_probe.claims.evidence import NotApplicable
+    from lazarus_probe.claims.claim import NotApplicable
 
     try:
         yield
@@ -94,7 +94,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 
 def _set_up_next(item: pytest.Item) -> bool:
     """Set a test up for the next seed that its fixtures find it applicable with; False if there is none left."""
-    from lazarus_probe.claims.evidence import NotApplicable
+    from lazarus_probe.claims.claim import NotApplicable
 
     runs, state = item.stash[RUNS], item.session._setupstate
     while runs.left:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lazarus_probe.statistics.difference import difference_interval
 from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.measurement import Control
-from lazarus_probe.statistics.student import prediction_reach
+from lazarus_probe.statistics.student import next_above, prediction_reach
 
 FEWEST = 3  # models whose spread says something
 
@@ -39,6 +40,22 @@ def over_others(name: str, score: float, interval: Interval, others: Sequence[fl
 def over_untrained(score: float, interval: Interval, others: Sequence[float]) -> Control:
     """The control `untrained`, as `over_others` makes it."""
     return over_others("untrained", score, interval, others)
+
+
+def over_best_layer(score: float, interval: Interval, untrained: NDArray[np.float64]) -> Control:
+    """The control `untrained` of a score at one of several layers: what untrained models reach at their best layer.
+
+    Args:
+        score: of the model, at the layer.
+        interval: of that score.
+        untrained: (T, K) the same score of T untrained models at K layers.
+    """
+    return over_untrained(score, interval, untrained.max(axis=1).tolist())
+
+
+def best_layer_reach(untrained: NDArray[np.float64]) -> float | None:
+    """What the best layer of one more untrained model may reach, from (T, K) of T at K layers; None without models."""
+    return next_above(untrained.max(axis=1)) if len(untrained) else None
 
 
 def one_more(gain: Control, others: Sequence[float], level: float = 0.95) -> Control:

@@ -50,11 +50,11 @@ class DualReward:
             IndexError: there is no such layer.
             ValueError: it is the last one, whose lens is the model's answer and cannot name the class as well.
         """
-        given = classifier_layer(num_layers) if self.classifier_layer is None else self.classifier_layer
-        layer = layer_number(given, num_layers, "classifier layer")
+        chosen = classifier_layer(num_layers) if self.classifier_layer is None else self.classifier_layer
+        layer = layer_number(chosen, num_layers, "classifier layer")
         if layer == num_layers - 1:
             raise ValueError(
-                f"classifier layer {given} is the last: what it names is the answer; give one of 0 to {num_layers - 2}"
+                f"classifier layer {chosen} is the last: what it names is the answer; give one of 0 to {num_layers - 2}"
             )
         return layer
 

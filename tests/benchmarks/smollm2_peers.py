@@ -132,11 +132,11 @@ def transformers_hooks(model: Any, prompts: Prompts) -> Engine:
         return np.stack([run(registers[layer], without(head)) for layer, head in cells], 1)
 
     def grid(cells: Cells) -> Values:
-        kept: dict[int, Any] = {}
+        donor_states: dict[int, Any] = {}
 
         def keep(layer: int) -> Any:
             def hook(_module: Any, _args: Any, output: Any) -> None:
-                kept[layer] = output[0] if isinstance(output, tuple) else output
+                donor_states[layer] = output[0] if isinstance(output, tuple) else output
 
             return hook
 
@@ -148,7 +148,7 @@ def transformers_hooks(model: Any, prompts: Prompts) -> Engine:
         def patched(layer: int, position: int) -> Any:
             def hook(_module: Any, _args: Any, output: Any) -> Any:
                 output = output.clone()
-                output[:, position] = kept[layer][:, position]
+                output[:, position] = donor_states[layer][:, position]
                 return output
 
             return hook
@@ -181,20 +181,20 @@ def nnsight_batched(model: Any, prompts: Prompts, folder: Path) -> Engine:
 
     def grid(cells: Cells) -> Values:
         with lm.trace(torch.tensor(prompts.donors), use_cache=False, logits_to_keep=1):
-            kept = nnsight.save([])
+            donor_states = nnsight.save([])
             for layer in layers:
-                kept.append(layer.output)
+                donor_states.append(layer.output)
         parts = [cells[start : start + at_once] for start in range(0, len(cells), at_once)]
-        return np.stack([values for part in parts for values in together(kept, sorted(part))], 1)
+        return np.stack([values for part in parts for values in together(donor_states, sorted(part))], 1)
 
-    def together(kept: Any, cells: Cells) -> list[Values]:
+    def together(donor_states: Any, cells: Cells) -> list[Values]:
         with lm.trace(use_cache=False, logits_to_keep=1) as tracer:
-            found = nnsight.save([])
+            cell_logits = nnsight.save([])
             for layer, position in cells:
                 with tracer.invoke(ids):
-                    layers[layer].output[:, position] = kept[layer][:, position]
-                    found.append(lm.output.logits[:, -1:])
-        return [difference(logits) for logits in found]
+                    layers[layer].output[:, position] = donor_states[layer][:, position]
+                    cell_logits.append(lm.output.logits[:, -1:])
+        return [difference(logits) for logits in cell_logits]
 
     return Engine("nnsight, batched", plain, None, grid)
 

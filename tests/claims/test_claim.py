@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from lazarus_probe.claims.claim import ClaimError
-from lazarus_probe.claims.evidence import Evidence, NotApplicable
+from lazarus_probe.claims.claim import ClaimError, NotApplicable
+from lazarus_probe.claims.evidence import Evidence
 from lazarus_probe.claims.expectations import family_of, find_claim, read_claims
 from lazarus_probe.claims.library import declared_claims
 from lazarus_probe.claims.verdict import Outcome

@@ -55,10 +55,10 @@ def test_layers_are_judged_together():
     """The verdict at each layer is the one among all layers, and those that are supported are named."""
     claim = declared("subspace-carries-the-variable")
     controls = tuple(Control(name, 0.5, 0.4, 0.3, 0.5) for name in claim.controls)
-    clear, nothing = (replace(each, controls=controls, p=None) for each in (CLEAR, NOTHING))
+    clear, nothing = (replace(measurement, controls=controls, p=None) for measurement in (CLEAR, NOTHING))
     measured = {1: nothing, 4: clear, 6: nothing}
-    found = judge_layers(claim.id, measured)
-    together = judge_together({str(layer): (claim, each) for layer, each in measured.items()})
-    assert list(found.verdicts.values()) == list(together.values())
-    assert found.supported == (4,)
-    assert found.as_data()["L4"] == verdict_data(claim, together["4"])
+    judged = judge_layers(claim.id, measured)
+    together = judge_together({str(layer): (claim, at_layer) for layer, at_layer in measured.items()})
+    assert list(judged.verdicts.values()) == list(together.values())
+    assert judged.supported == (4,)
+    assert judged.as_data()["L4"] == verdict_data(claim, together["4"])

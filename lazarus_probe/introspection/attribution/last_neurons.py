@@ -19,9 +19,9 @@ from lazarus_probe.hooks.replay import replay, require_free_tail
 from lazarus_probe.hooks.sites import Site
 from lazarus_probe.hooks.trace import hooked
 from lazarus_probe.introspection.attribution.frozen_norm import final_norm, frozen_norm, relative_error
+from lazarus_probe.introspection.lens.logit_lens import read_states
 from lazarus_probe.subject.batches import by_length, encode_all
-from lazarus_probe.subject.finite import require_finite
-from lazarus_probe.subject.last_position import last_logits
+from lazarus_probe.subject.last_position import finite_last_logits
 from lazarus_probe.taps import Tap, tapped
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class LastBlock:
         values[:, neurons] = values[:, neurons].mean(axis=0)
         if self.adds:
             ends = self.ends + (values - self.activations) @ self.down.T
-            logits = self._read(ends)
+            logits = read_states(self.subject, ends.astype(np.float32)).astype(np.float64)
         else:
             logits, ends, _ = self._ran(values)
         held = self._unembedded(self.frozen.of(ends) + self.frozen.bias)
@@ -132,7 +132,7 @@ class LastBlock:
         for rows, tokens in by_length(encoded):
             edits = () if values is None else [patch(self.site, mx.array(values[rows])[:, None], "last")]
             with hooked(self.subject, [self.site, self.end], edits, "last") as captured:
-                own = require_finite(self.subject, tokens, last_logits(self.subject, tokens))
+                own = finite_last_logits(self.subject, tokens)
             arrays = [own, captured[self.end][:, 0], captured[self.site][:, 0]]
             runs.append((rows, [np.array(array.astype(mx.float32)) for array in arrays]))
         order = np.argsort(np.concatenate([rows for rows, _ in runs]))
@@ -140,13 +140,6 @@ class LastBlock:
             np.concatenate([run[part] for _, run in runs])[order] for part in range(3)
         )
         return logits.astype(np.float64), ends.astype(np.float64), activations
-
-    def _read(self, ends: Floats) -> Floats:
-        """Logits (N, V) of last streams (N, D)."""
-        rows = mx.array(ends.astype(np.float32)).astype(getattr(mx, self.subject.dtype))[:, None]
-        parts = (rows[start : start + AT_ONCE] for start in range(0, len(ends), AT_ONCE))
-        logits = [np.array(replay(self.subject, part)[:, 0].astype(mx.float32)) for part in parts]
-        return np.concatenate(logits).astype(np.float64)
 
     def _unembedded(self, normed: Floats) -> Floats:
         """Logits (N, V) of rows (N, D) in place of what the final norm returns."""
@@ -177,7 +170,7 @@ def _instead(rows: mx.array, _: mx.array) -> mx.array:
 
 
 def entropy(logits: Floats) -> Floats:
-    """(N,) in nats, of logits (N, V)."""
+    """(N,) in nats, of logits, or log probabilities, (N, V)."""
     from scipy.special import log_softmax
 
     log_p = log_softmax(logits, axis=-1)

@@ -27,9 +27,8 @@ from lazarus_probe.statistics.cell_effects import CellEffects, mark
 from lazarus_probe.statistics.controls import paired_control
 from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.measurement import Damage, Measurement
-from lazarus_probe.statistics.model_spread import FEWEST, over_untrained
+from lazarus_probe.statistics.model_spread import FEWEST, best_layer_reach, over_best_layer
 from lazarus_probe.statistics.rates import rate
-from lazarus_probe.statistics.student import next_above
 from lazarus_probe.subject.batches import Prompt
 from lazarus_probe.subject.control_models import FIRST_SEED
 from lazarus_probe.tables import Column, Table
@@ -81,7 +80,7 @@ class RankOneEdit:
     @property
     def untrained_reach(self) -> float | None:
         """What the best layer of one more untrained model may add; None without untrained models."""
-        return next_above(self.untrained.max(axis=1)) if len(self.untrained) else None
+        return best_layer_reach(self.untrained)
 
     @property
     def why_unjudged(self) -> str | None:
@@ -110,8 +109,7 @@ class RankOneEdit:
         unit, random = "preference for the new answer", {"random_key": self.random_key[row]}
         measured = rate(unit, self.edited[row], self.units, random, seed=self.seed)
         added = paired_control("before", self.edited[row], self.before, self.units, self.seed)
-        reached = self.untrained.max(axis=1).tolist()
-        untrained = over_untrained(added.gain, Interval(added.low, added.high), reached)
+        untrained = over_best_layer(added.gain, Interval(added.low, added.high), self.untrained)
         damage = self.damage[row] if self.damage else None
         return replace(measured, controls=(*measured.controls, untrained), damage=damage)
 

@@ -13,9 +13,8 @@ from lazarus_probe.claims.judging import JudgedLayers, judge_layers
 from lazarus_probe.statistics.cell_effects import CellEffects, mark
 from lazarus_probe.statistics.intervals import Interval
 from lazarus_probe.statistics.measurement import Damage, Measurement
-from lazarus_probe.statistics.model_spread import over_untrained
+from lazarus_probe.statistics.model_spread import best_layer_reach, over_best_layer
 from lazarus_probe.statistics.rates import rate
-from lazarus_probe.statistics.student import next_above
 from lazarus_probe.tables import Column, Table
 
 CLAIM = "subspace-carries-the-variable"
@@ -70,7 +69,7 @@ class AlignedSubspace:
     @property
     def untrained_reach(self) -> float | None:
         """The accuracy that the best layer of one more untrained model may have; None without untrained models."""
-        return next_above(self.untrained.max(axis=1)) if len(self.untrained) else None
+        return best_layer_reach(self.untrained)
 
     @property
     def why_unjudged(self) -> str | None:
@@ -93,8 +92,7 @@ class AlignedSubspace:
         """The accuracy of a layer's interchanges on held-out pairs, and what it gains over the controls."""
         controls = {"relabelled": self.relabelled[row], "random_subspace": self.random[row]}
         measured = rate("interchange accuracy", self.held_out[row], self.units, controls, seed=self.seed)
-        reached = self.untrained.max(axis=1).tolist()
-        untrained = over_untrained(measured.score, Interval(measured.low, measured.high), reached)
+        untrained = over_best_layer(measured.score, Interval(measured.low, measured.high), self.untrained)
         damage = self.damage if self.layers[row] == self.best else None
         return replace(measured, controls=(*measured.controls, untrained), damage=damage)
 

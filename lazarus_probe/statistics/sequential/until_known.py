@@ -79,8 +79,7 @@ def rate_until_known(
     costly = costly or {}
     if known is None:
         rows = np.arange(len(next(iter(kinds_of(units).values()))))
-        scores, controls = measure(rows)
-        controls = {**controls, **{name: score(rows) for name, score in costly.items()}}
+        scores, controls = _with(measure, costly)(rows)
         fields |= describe(rows)
         return rate(
             unit, scores, units, controls, positive=positive, bound=bound, low=low, seed=seed, **fields

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lazarus_probe.claims.evidence import NotApplicable
+from lazarus_probe.claims.claim import NotApplicable
 from lazarus_probe.hooks.activations import collect
 from lazarus_probe.hooks.sites import resid_post
 from lazarus_probe.introspection.directions.concept_erasure import fit_eraser, whitening
