@@ -45,6 +45,8 @@ def test_the_mlp_that_holds_the_facts_is_named_exactly(layer, read):
     np.testing.assert_allclose(result.prompt, expected, atol=0.01)
     assert (result.kept == 1).all()
     assert result.random_key.mean(axis=1).max() < 0.2
+    few = rank_one_edit(subject_of(circuit), facts_of(circuit)[::2], wordings=WORDINGS, untrained=0)
+    assert few.random_key.max() < 0.5  # of eight facts; of sixteen, chance writes one
     assert max(damage.score for damage in result.damage) < 1e-3
 
 

@@ -10,6 +10,7 @@ from lazarus_probe.claims.evidence import Evidence
 from lazarus_probe.claims.verdict import claim_p, decide
 from lazarus_probe.statistics.intervals import exact
 from lazarus_probe.statistics.rates import rate
+from lazarus_probe.statistics.sequential.mean_sequence import GRID
 from lazarus_probe.statistics.sequential.until_known import rate_until_known
 
 RNG = np.random.default_rng(0)
@@ -57,6 +58,8 @@ def test_without_an_answer_all_units_are_measured():
     assert found.score == pytest.approx(whole.score)
     assert found.controls[0].score == pytest.approx(whole.controls[0].score)
     assert found.controls[0].spread == pytest.approx(whole.controls[0].spread)
+    step = 1 / (GRID + 1)  # of the means that the sequence tries
+    assert found.low - step <= whole.low <= whole.high <= found.high + step
     assert found.high - found.low > whole.high - whole.low
 
 
