@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -16,6 +17,7 @@ from lazarus_probe.subject.batches import by_length
 from lazarus_probe.subject.dealt import dealt
 from lazarus_probe.subject.finite import NotFinite, refuse, require_finite
 from lazarus_probe.sweep.branch import Batch, run_branch, run_full
+from lazarus_probe.sweep.chosen_tokens import ChosenTokens, chosen_tokens
 from lazarus_probe.sweep.edits import edit_taps, edits_of
 from lazarus_probe.sweep.generate import completed, continued, text_of
 from lazarus_probe.sweep.grid import ALL, Jobs, grouped, make_jobs
@@ -31,6 +33,7 @@ TOKENS = 512
 TOKENS_GENERATING = 4096
 
 # Read along with the metrics: the largest logit of every row, which is finite exactly where its logits are usable.
+# Where those of chosen tokens are computed alone it is the largest of these.
 PEAK = "largest logit"
 
 Advance = Callable[[int], None]
@@ -62,6 +65,7 @@ class _Work:
     table: CellTable
     base: Recorded
     values: Sequence[Values]
+    chosen: ChosenTokens | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +108,9 @@ def compute(plan: Plan, bucket: Bucket, table: CellTable, advance: Advance) -> N
         )
         for name, source in plan.sources.items()
     ]
-    work = _Work(plan, bucket, table, base, values)
+    tokens = None if plan.answer else plan.reader.tokens(bucket.prompts)
+    chosen = None if tokens is None else chosen_tokens(plan.subject, tokens)
+    work = _Work(plan, bucket, table, base, values, chosen)
     jobs, idle = make_jobs(
         plan.grid,
         T,
@@ -184,13 +190,16 @@ def _run(work: _Work, jobs: Jobs, is_full: bool) -> _Running:
     edits = edits_of(jobs, plan.grid.sites, work.values)
     batch = Batch(jobs, edits, work.bucket.tokens, plan.route.adds_mlp)
     caches: Sequence[Any]
-    if is_full:
-        logits, caches = run_full(anatomy, batch)
-    else:
-        logits, caches = run_branch(anatomy, work.base, batch, own=own, tail=plan.route.tail)
-    numbers = plan.reader.read(
-        logits, work.base.logits[mx.array(jobs.prompt)], work.bucket.prompts[jobs.prompt]
-    )
+    chosen = None if is_full else work.chosen
+    with chosen.alone() if chosen else nullcontext():
+        if is_full:
+            logits, caches = run_full(anatomy, batch)
+        else:
+            logits, caches = run_branch(anatomy, work.base, batch, own=own, tail=plan.route.tail)
+    reader, before = plan.reader, work.base.logits[mx.array(jobs.prompt)]
+    if chosen:
+        reader, before = reader.among(chosen.tokens), before[:, mx.array(chosen.tokens)]
+    numbers = reader.read(logits, before, work.bucket.prompts[jobs.prompt])
     numbers[PEAK] = logits.max(axis=-1)
     mx.async_eval(numbers)  # type: ignore[no-untyped-call]
     if not plan.answer:

@@ -29,11 +29,14 @@ class Metric:
         read: from logits (R, V) in float32, the unpatched targets' logits (R, V), and the token ids (R,) of each
             argument, to numbers (R,).
         tokens: the arguments: one token, or one per prompt; a word stands for the one token that spells it.
+        reads_others: whether `read` looks at logits of other tokens than these. Where no metric of a sweep does, it is
+            given the logits (R, U) of all metrics' tokens alone, and the ids are numbers among those.
     """
 
     name: str
     read: Reading
     tokens: tuple[Tokens, ...] = ()
+    reads_others: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,11 @@ def logit_diff(answer: Tokens, other: Tokens, name: str = "logit_diff") -> Metri
         >>> bool(result.baseline["logit_diff"][0] < 0 < result.donors["logit_diff"][0, 0])
         True
     """
-    return Metric(
-        name, lambda logits, _, ids: _taken(logits, ids[0]) - _taken(logits, ids[1]), (answer, other)
-    )
+
+    def read(logits: mx.array, _: mx.array, ids: list[mx.array]) -> mx.array:
+        return _taken(logits, ids[0]) - _taken(logits, ids[1])
+
+    return Metric(name, read, (answer, other), reads_others=False)
 
 
 def probability(token: Tokens, name: str = "probability") -> Metric:
@@ -138,6 +143,17 @@ class Reader:
 
     metrics: tuple[Metric, ...]
     ids: tuple[tuple[NDArray[np.int32], ...], ...]
+
+    def tokens(self, prompts: NDArray[np.intp]) -> NDArray[np.int32] | None:
+        """The tokens (U,) whose logits are all that is read for prompts (R,); None where others are read too."""
+        if not self.metrics or any(metric.reads_others for metric in self.metrics):
+            return None
+        return np.unique([tokens[prompts] for ids in self.ids for tokens in ids]).astype(np.int32)
+
+    def among(self, tokens: NDArray[np.int32]) -> Reader:
+        """The same metrics of logits (R, U) that are of some tokens alone, in ascending order."""
+        places = (tuple(np.searchsorted(tokens, row).astype(np.int32) for row in ids) for ids in self.ids)
+        return Reader(self.metrics, tuple(places))
 
     def read(self, logits: mx.array, baseline: mx.array, prompts: NDArray[np.intp]) -> dict[str, mx.array]:
         """By metric its numbers (R,) for logits (R, V), where `prompts` (R,) are indices."""
