@@ -37,7 +37,9 @@ def demo(
     from lazarus_probe.claims.library import library
     from lazarus_probe.reports.pytest_command import pytest_command
     from lazarus_probe.reports.run import read_run
+    from lazarus_probe.subject.one_run import require_one_process
 
+    require_one_process("the demo")
     if not as_json:
         typer.echo(f"Testing three published claims on {MODEL}, a small bundled model (about 20 s) ...\n")
     by_id = {item.claim.id: item for item in library()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,10 @@ def test(
     from lazarus_probe.checkpoints.names import num_layers_of
     from lazarus_probe.claims.library import chosen_claims, measured_costs
     from lazarus_probe.reports.pytest_command import pytest_command
+    from lazarus_probe.subject.one_run import require_one_process
 
+    pyargs = f"pytest --pyargs lazarus_probe.hypotheses --probe-model {shlex.quote(model)}"
+    require_one_process("lazarus test", pyargs)
     num_layers_of(model)
     chosen, costs = chosen_claims(words or (), topic or ()), measured_costs()
     if quick:

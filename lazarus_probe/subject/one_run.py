@@ -114,15 +114,20 @@ def _of_the_first(text: str) -> str:
     return bytes(numbers).decode().rstrip()
 
 
-def require_one_process(what: str) -> None:
+def require_one_process(what: str, instead: str = "") -> None:
     """Refuse what each process would do for itself, where this one has joined others.
+
+    Args:
+        what: it is.
+        instead: the command that does the like in all of them, to which `--probe-parallel` is added.
 
     Raises:
         ValueError: it has.
     """
     if run := joined():
+        or_else = f", or run `{instead} --probe-parallel {run.parallel}`" if instead else ""
         raise ValueError(
-            f"{what} runs in one process, and here are {run.size}; leave out --parallel {run.parallel}"
+            f"{what} runs in one process, and here are {run.size}; leave out --parallel {run.parallel}{or_else}"
         )
 
 

@@ -40,9 +40,21 @@ def test_a_command_prints_what_it_prints_alone(
     assert second.out == ""
 
 
-def test_a_study_is_refused(tmp_path: Path) -> None:
-    """What each process would write for itself is refused in a line, by both."""
-    words = ["experiment", "virtual-expert", "-m", "organism", "--parallel", "data"]
+SUITE = "pytest --pyargs lazarus_probe.hypotheses --probe-model organism --probe-parallel data"
+REFUSAL = "runs in one process, and here are 2; leave out --parallel data"
+ALONE = {
+    "experiment virtual-expert -m organism": f"a study {REFUSAL}",
+    "test -m organism": f"lazarus test {REFUSAL}, or run `{SUITE}`",
+    "demo": f"the demo {REFUSAL}",
+    "mutants -m organism": f"a suite on mutants {REFUSAL}",
+}
+
+
+@pytest.mark.parametrize("command", slow_except(list(ALONE), "test -m organism"))
+def test_what_starts_processes_is_refused(tmp_path: Path, command: str) -> None:
+    """What each process would write or start for itself is refused in a line, by both."""
+    words = [*command.split(), "--parallel", "data"]
     for process in run_ranks(2, ["-m", "lazarus_probe.cli.lazarus", *words], tmp_path):
         assert process.code == 2
-        assert "a study runs in one process, and here are 2; leave out --parallel data" in process.err
+        assert ALONE[command] in process.err
+    assert not list(tmp_path.glob("reports*"))

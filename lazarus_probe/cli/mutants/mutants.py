@@ -59,8 +59,10 @@ def mutants(
     """
     from lazarus_probe.mutants.results import Catches
     from lazarus_probe.mutants.table import mutants_text
+    from lazarus_probe.subject.one_run import require_one_process
     from lazarus_probe.subject.subject import Subject
 
+    require_one_process("a suite on mutants")
     subject = Subject.load(model)
     suite = _suite(files or (), topic or (), claim or ())
     made = _made(subject, each, seed)
