@@ -17,7 +17,7 @@ from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -79,8 +79,7 @@ class Folder:
 
         The lock is the kernel's and goes with its process. Where there is none, both compute the same.
         """
-        # A lock in use cannot be removed, so names share 256 of them a model rather than leave one each.
-        lock = FileLock(self.path / fingerprint[:16] / f"{name[:2]}.lock")
+        lock = FileLock(self._lock(fingerprint, name))
         with suppress(OSError, NotImplementedError):  # waited too long, or a file system without locks
             Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=WAIT)
@@ -88,6 +87,18 @@ class Folder:
             yield
         finally:
             lock.release()
+
+    def is_locked(self, fingerprint: str, name: str) -> bool:
+        """Whether another process works under that name, or under one with the same lock."""
+        lock = FileLock(self._lock(fingerprint, name))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        except (OSError, NotImplementedError):  # no folder yet, or a file system without locks
+            return False
+        lock.release()
+        return False
 
     def read(self, entry: Entry) -> np.ndarray | None:
         """The array, read-only; None where it is not there, or not as it was written."""
@@ -117,6 +128,10 @@ class Folder:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
                 total -= size
+
+    def _lock(self, fingerprint: str, name: str) -> Path:
+        # A lock in use cannot be removed, so names share 256 of them a model rather than leave one each.
+        return self.path / fingerprint[:16] / f"{name[:2]}.lock"
 
     def _path(self, entry: Entry) -> Path:
         return self.path / entry.content["fingerprint"][:16] / f"{entry.address}.safetensors"

@@ -112,6 +112,31 @@ class ActivationStore:
             self._warn()
         return {site: activations[resolved[site]] for site in requested}
 
+    def get_each(
+        self,
+        requests: Sequence[tuple[Subject | ControlModel, Sequence[Site]]],
+        prompts: Sequence[Prompt],
+        at: At = "last",
+    ) -> list[Activations]:
+        """`get` of several models with the sites of each; those that another process computes now come last.
+
+        So two processes that need the same share the passes, where each would wait for the other's.
+        """
+        activations: dict[int, Activations] = {}
+        for is_last in (False, True):
+            for number, (model, sites) in enumerate(requests):
+                if number not in activations and (is_last or not self._is_elsewhere(model, prompts, at)):
+                    activations[number] = self.get(model, prompts, sites, at)
+        return [activations[number] for number in range(len(requests))]
+
+    def _is_elsewhere(self, subject: Subject | ControlModel, prompts: Sequence[Prompt], at: At) -> bool:
+        """Whether another process computes values of these prompts."""
+        if self._folder is None:
+            return False
+        origin = subject.origin if isinstance(subject, ControlModel) else subject
+        content = _content(subject.fingerprint, origin, encode_all(origin, prompts), at)
+        return self._folder.is_locked(subject.fingerprint, digest(content))
+
     def _computed(
         self, subject: Subject | ControlModel, prompts: Sequence[Prompt], sites: Sequence[Site], at: At
     ) -> Activations:

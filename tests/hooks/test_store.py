@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Timer
 
 import mlx.core as mx
 import numpy as np
@@ -23,6 +24,7 @@ from lazarus_probe.hooks.store import ActivationStore
 from lazarus_probe.interventions import zero
 from lazarus_probe.sites import head_out, resid_post
 from lazarus_probe.subject import Subject
+from lazarus_probe.subject.control_models import built, control_models
 
 PROMPTS = ["12 + 5 = ", "Paris", "a cat sat.", "dog.", "12 * 3 = "]
 SITES = ["embed", "attn_out.1", "head_out.2", "head_out.2.3", "resid_post.-1", "logits"]
@@ -450,6 +452,24 @@ def test_processes_share_a_folder(make_llama, save_checkpoint, tmp_path):
     assert found[0][2] > 4  # the cap removes files all the time
     assert sum(path.stat().st_size for path in files(folder / "tight")) <= 3 * size
     assert not list(folder.glob("**/*.partial"))
+
+
+def test_what_another_process_computes_comes_last(make_llama, tmp_path, monkeypatch):
+    """Of several models those are computed first that no other process has begun, and all come back in their order."""
+    subject = Subject.from_model(make_llama())
+    models, prompts = [subject, *control_models(subject, count=3)], [[5, 6, 7], [7, 6, 5]]
+    kept, order = ActivationStore(folder=tmp_path), []
+    kept.get(models[1], prompts, ["embed"])
+    (path,) = tmp_path.glob("*/*.lock")
+    get = kept.get
+    monkeypatch.setattr(kept, "get", lambda model, *args: order.append(model) or get(model, *args))
+    lock = FileLock(path, thread_local=False)
+    lock.acquire()
+    Timer(0.5, lock.release).start()
+    values = kept.get_each([(model, [SITE]) for model in models], prompts)
+    assert order == [models[0], models[2], models[3], models[1]]
+    for model, activations in zip(models, values, strict=True):
+        assert same(activations, collect(built(model), prompts, [SITE]))
 
 
 def test_weights_replaced_afterwards_are_another_model(make_llama):

@@ -246,13 +246,15 @@ def model_features(
         also: as in `probe_inputs`.
     """
     features: dict[Site, dict[str, list[NDArray[Any]]]] = {site: {} for site in sites}
+    requests: list[tuple[ControlModel | Subject, Sequence[Site]]] = []
+    by_request: list[tuple[str, Sequence[Site]]] = []
     for kind, of_kind in models.items():
-        read = [site for site in sites if kind == "untrained" or site != Site("embed")]
-        passes = (
-            [_collected(store, model, read, tokens, at, ahead, also) for model in of_kind] if read else []
-        )
-        for site in read:
-            features[site][kind] = [values[site] for values in passes]
+        if read := [site for site in sites if kind == "untrained" or site != Site("embed")]:
+            requests += [(model, _with_further(model, read, len(tokens), ahead, also)) for model in of_kind]
+            by_request += [(kind, read)] * len(of_kind)
+    for (kind, to_read), values in zip(by_request, store.get_each(requests, tokens, at), strict=True):
+        for site in to_read:
+            features[site].setdefault(kind, []).append(values[site].reshape(len(tokens), -1))
     return features
 
 
@@ -336,10 +338,17 @@ def _collected(
     also: Sequence[Site] = (),
 ) -> dict[Site, NDArray[Any]]:
     """Each site's values (N, D)."""
+    values = store.get(model, tokens, _with_further(model, sites, len(tokens), ahead, also), at=at)
+    return {site: values[site].reshape(len(tokens), -1) for site in sites}
+
+
+def _with_further(
+    model: ControlModel | Subject, sites: Sequence[Site], count: int, ahead: bool, also: Sequence[Site]
+) -> list[Site]:
+    """Sites with those that are collected in the same pass of so many prompts."""
     origin = model.origin if isinstance(model, ControlModel) else model
     collected, layers = list(dict.fromkeys([*sites, *also])), range(origin.num_layers)
-    size = len(tokens) * origin.anatomy.hidden_size * 4 * len(layers)
+    size = count * origin.anatomy.hidden_size * 4 * len(layers)
     if ahead and size <= TOGETHER and any(site.kind == "resid_post" for site in sites):
         collected = list(dict.fromkeys([*collected, Site("embed"), *map(resid_post, layers)]))
-    values = store.get(model, tokens, collected, at=at)
-    return {site: values[site].reshape(len(tokens), -1) for site in sites}
+    return collected

@@ -1,0 +1,91 @@
+"""A pytest plugin that counts forward passes by claim: `-p forward_counter`, with `tests/benchmarks` in PYTHONPATH.
+
+For each claim: calls of models, rows and tokens in them, and rows that are a second time the same prompt on the same
+model from its start, without hooks and with some. A row without hooks that comes twice is a pass for nothing; one with
+hooks may be read elsewhere or edited otherwise. Training and vendored code that runs blocks alone are not counted.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Callable, Generator, Hashable
+from typing import Any
+
+import pytest
+
+from lazarus_probe.tables import Column, Table
+from lazarus_probe.taps import is_tapped
+
+# isort: split
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+COUNTS: dict[str, Counter[str]] = {}
+SEEN: set[Hashable] = set()
+KEYS: dict[int, tuple[Any, Hashable]] = {}
+current = ["outside of claims"]
+
+
+def key_of(model: nn.Module) -> Hashable:
+    """What tells a model from others, and is the same of two that were built alike: some weights of its last block."""
+    known = KEYS.get(id(model))
+    if known is None or known[0]() is not model:
+        weights = [array for name, array in sorted(flat(model.layers[-1])) if array.ndim == 2]
+        key = tuple(np.array(array[:2, :8].astype(mx.float32)).tobytes() for array in weights)
+        KEYS[id(model)] = known = (weakref.ref(model), key)
+    return known[1]
+
+
+def flat(module: nn.Module) -> list[tuple[str, mx.array]]:
+    from mlx.utils import tree_flatten
+
+    return list(tree_flatten(module.parameters()))
+
+
+def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A model's call that is counted before it is made."""
+
+    def run(model: nn.Module, inputs: mx.array, cache: Any = None, *args: Any, **kwargs: Any) -> Any:
+        count = COUNTS.setdefault(current[0], Counter())
+        count.update(calls=1, rows=inputs.shape[0], tokens=inputs.size)
+        if not any(getattr(entry, "offset", 0) for entry in cache or ()):
+            hooks = "hooked" if is_tapped(model) else "plain"
+            for row in np.array(inputs):
+                seen = (key_of(model), row.tobytes())
+                count[f"again, {hooks}"] += (hooks, *seen) in SEEN
+                SEEN.add((hooks, *seen))
+        return call(model, inputs, cache, *args, **kwargs)
+
+    return run
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Count the calls of llamas, as all bundled models and SmolLM2 are."""
+    from mlx_lm.models import llama
+
+    llama.Model.__call__ = counted(llama.Model.__call__)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    marker = item.get_closest_marker("claim")
+    current[0] = marker.args[0] if marker else item.nodeid
+    try:
+        return (yield)
+    finally:
+        current[0] = "outside of claims"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The table, most tokens first, with the sum."""
+    names = ("calls", "rows", "tokens", "again, plain", "again, hooked")
+    rows = sorted(COUNTS.items(), key=lambda item: -item[1]["tokens"])
+    total: Counter[str] = sum(COUNTS.values(), Counter())
+    table = Table(
+        ("claim", *(Column(name, "d") for name in names)),
+        [(claim, *(count[name] for name in names)) for claim, count in [*rows, ("all", total)]],
+    )
+    terminalreporter.write_line("\n".join(table.lines()))
