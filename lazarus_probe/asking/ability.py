@@ -48,8 +48,9 @@ class Completions:
         self, subject: Subject, prompts: Sequence[str], max_tokens: int, stops: tuple[str, ...] = ()
     ) -> list[str]:
         """The completion of each prompt by the unedited model; as `greedy`, whose errors it raises."""
+        fingerprint = subject.fingerprint  # looks at every weight
         keys = [
-            (subject.fingerprint, isinstance(prompt, ChatPrompt), str(prompt), max_tokens, stops)
+            (fingerprint, isinstance(prompt, ChatPrompt), str(prompt), max_tokens, stops)
             for prompt in prompts
         ]
         missing = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in self._texts}

@@ -93,11 +93,12 @@ def _lesioned_weights(
 ) -> Iterator[tuple[str, mx.array]]:
     """The weights that are not as initialised."""
     blocks, permuted = _paths(subject, subject.num_layers), _paths(subject, layers)
+    fingerprint = subject.fingerprint  # looks at every weight
     for name, shape, read in named_weights(subject.whole() if subject.whole else subject.model):
         if not name.startswith(blocks):
             yield name, read()
         elif lesion == "permuted_blocks" and name.startswith(permuted):
-            key = (subject.fingerprint, seed, name)
+            key = (fingerprint, seed, name)
             words = _PERMUTED.get(key)
             weight = read()
             if words is None:
