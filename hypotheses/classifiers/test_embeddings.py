@@ -112,4 +112,6 @@ def test_answer(subject, evidence, probed, family_rng, where, ability):
     answered = ability(question_exam(questions, at_once=True), "the products")
     answers = np.array([float(questions[row].fact.answer) for row in answered.rows])
     labelled = ProbeDataset(answered.prompts, answers, families[answered.rows])
-    evidence.record(answered.noted(probed(labelled, residual(where, subject), kind="regression")))
+    later = [residual(other, subject) for other in LATER]
+    measured = probed(labelled, residual(where, subject), kind="regression", also=later)
+    evidence.record(answered.noted(measured))

@@ -10,6 +10,8 @@ from lazarus_probe.hooks.sites import Site, resid_post
 from lazarus_probe.introspection.probing.probe import ProbeDataset
 from lazarus_probe.tasks.further_language import tool_requests
 
+EARLY = (0, 1)
+
 
 def requests(evidence, rng):
     """Requests for tools and others that words alone answer; a phrasing is never split between train and test."""
@@ -28,7 +30,7 @@ def test_embeddings(evidence, probed, family_rng):
 
 
 @pytest.mark.claim("tool-call-after-layers")
-@pytest.mark.parametrize("where", [0, 1])
+@pytest.mark.parametrize("where", EARLY)
 def test_after_layers(subject, evidence, probed, family_rng, where):
-    site = resid_post(min(where, subject.num_layers - 1))
-    evidence.record(probed(requests(evidence, family_rng), site))
+    sites = {layer: resid_post(min(layer, subject.num_layers - 1)) for layer in EARLY}
+    evidence.record(probed(requests(evidence, family_rng), sites[where], also=list(sites.values())))

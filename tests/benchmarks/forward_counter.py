@@ -1,8 +1,9 @@
 """A pytest plugin that counts forward passes by claim: `-p forward_counter`, with `tests/benchmarks` in PYTHONPATH.
 
-For each claim: calls of models, rows and tokens in them, and rows that are a second time the same prompt on the same
-model from its start, without hooks and with some. A row without hooks that comes twice is a pass for nothing; one with
-hooks may be read elsewhere or edited otherwise. Training and vendored code that runs blocks alone are not counted.
+For each claim: forwards, which run all blocks; rows and tokens in them; and rows that are a second time the same prompt
+on the same model from its start, without hooks and with some. A row without hooks that comes twice is a pass for
+nothing; one with hooks may be read elsewhere or edited otherwise. Block tokens are tokens through any block, also of
+runs that begin in the middle, by the number of blocks.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ COUNTS: dict[str, Counter[str]] = {}
 SEEN: set[Hashable] = set()
 KEYS: dict[int, tuple[Any, Hashable]] = {}
 current = ["outside of claims"]
+block_tokens = [0]
 
 
 def key_of(model: nn.Module) -> Hashable:
@@ -49,14 +51,29 @@ def counted(call: Callable[..., Any]) -> Callable[..., Any]:
 
     def run(model: nn.Module, inputs: mx.array, cache: Any = None, *args: Any, **kwargs: Any) -> Any:
         count = COUNTS.setdefault(current[0], Counter())
-        count.update(calls=1, rows=inputs.shape[0], tokens=inputs.size)
-        if not any(getattr(entry, "offset", 0) for entry in cache or ()):
+        from_start = not any(getattr(entry, "offset", 0) for entry in cache or ())
+        before = block_tokens[0]
+        logits = call(model, inputs, cache, *args, **kwargs)
+        passed = (block_tokens[0] - before) / len(model.layers)
+        count["block tokens"] += round(passed)
+        if passed >= inputs.size:
+            count.update(forwards=1, rows=inputs.shape[0], tokens=inputs.size)
             hooks = "hooked" if is_tapped(model) else "plain"
-            for row in np.array(inputs):
-                seen = (key_of(model), row.tobytes())
-                count[f"again, {hooks}"] += (hooks, *seen) in SEEN
-                SEEN.add((hooks, *seen))
-        return call(model, inputs, cache, *args, **kwargs)
+            for row in np.array(inputs) if from_start else ():
+                seen = (hooks, key_of(model), row.tobytes())
+                count[f"again, {hooks}"] += seen in SEEN
+                SEEN.add(seen)
+        return logits
+
+    return run
+
+
+def passed_on(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A block's call whose tokens are counted."""
+
+    def run(block: nn.Module, resid: mx.array, *args: Any, **kwargs: Any) -> Any:
+        block_tokens[0] += resid.shape[0] * resid.shape[1]
+        return call(block, resid, *args, **kwargs)
 
     return run
 
@@ -67,6 +84,7 @@ def pytest_configure(config: pytest.Config) -> None:
     from mlx_lm.models import llama
 
     llama.Model.__call__ = counted(llama.Model.__call__)
+    llama.TransformerBlock.__call__ = passed_on(llama.TransformerBlock.__call__)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -81,8 +99,8 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """The table, most tokens first, with the sum."""
-    names = ("calls", "rows", "tokens", "again, plain", "again, hooked")
-    rows = sorted(COUNTS.items(), key=lambda item: -item[1]["tokens"])
+    names = ("forwards", "rows", "tokens", "again, plain", "again, hooked", "block tokens")
+    rows = sorted(COUNTS.items(), key=lambda item: -item[1]["block tokens"])
     total: Counter[str] = sum(COUNTS.values(), Counter())
     table = Table(
         ("claim", *(Column(name, "d") for name in names)),

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Score = Literal["rank", "probability"]
 # One token, or the tokens of an answer in their order.
 Target = int | Sequence[int]
+# The tokens of a run of the model, and where each of T tokens is to come next.
+_Run = tuple[tuple[int, ...], tuple[int, ...]]
 AT_ONCE = 32
 
 
@@ -79,11 +81,6 @@ class _Rows:
     at: list[list[int]]
     targets: list[list[tuple[int, ...]]]
 
-    @property
-    def runs(self) -> tuple[list[list[int]], list[list[int]]]:
-        """What determines the model's part of it."""
-        return self.ids, self.at
-
 
 def read_tokens(
     subject: Subject | ControlModel,
@@ -133,13 +130,24 @@ def read_sets(
         raise ValueError("no layers to read; leave `layers` out for all of them")
     encoded, kept = encode_all(origin, prompts), ActivationStore(memory=0) if store is None else store
     tallies = [_Tally.of(encoded, targets, sites) for targets in sets]
-    for first in tallies:
-        alike = [tally for tally in tallies if tally.rows.runs == first.rows.runs]
-        if alike[0] is first:
-            for run, log_probs in enumerate(_log_probs(subject, first.rows, sites, kept)):
-                for tally in alike:
-                    tally.add(run, log_probs)
+    tallies_of = _tallies_by_run(tallies)
+    for log_probs, counting in zip(
+        _log_probs(subject, list(tallies_of), sites, kept), tallies_of.values(), strict=True
+    ):
+        for tally, run in counting:
+            tally.add(run, log_probs)
     return [tally.reading() for tally in tallies]
+
+
+def _tallies_by_run(tallies: Sequence[_Tally]) -> dict[_Run, list[tuple[_Tally, int]]]:
+    """The different runs of all readings, with the readings that each is for, and its number there."""
+    longest = max(len(at) for tally in tallies for at in tally.rows.at)
+    tallies_of: dict[_Run, list[tuple[_Tally, int]]] = {}
+    for tally in tallies:
+        for run, (ids, at) in enumerate(zip(tally.rows.ids, tally.rows.at, strict=True)):
+            padded = (*at, *at[-1:] * (longest - len(at)))
+            tallies_of.setdefault((tuple(ids), padded), []).append((tally, run))
+    return tallies_of
 
 
 def _rows(encoded: Sequence[Sequence[int]], targets: Sequence[Sequence[Target]]) -> _Rows:
@@ -170,14 +178,15 @@ def _rows(encoded: Sequence[Sequence[int]], targets: Sequence[Sequence[Target]])
 
 
 def _log_probs(
-    subject: Subject | ControlModel, rows: _Rows, sites: Sequence[Site], store: ActivationStore
+    subject: Subject | ControlModel, runs: Sequence[_Run], sites: Sequence[Site], store: ActivationStore
 ) -> Iterator[NDArray[np.float32]]:
     """By run the log probabilities (K, T, V) at its T positions."""
-    several = len(rows.at[0]) > 1
+    ids, at = [list(tokens) for tokens, _ in runs], [list(positions) for _, positions in runs]
+    several = len(at[0]) > 1
     # The common case has the positions that others ask a store for, too.
-    states = store.get(subject, rows.ids, sites, at=rows.at if several else "last")
+    states = store.get(subject, ids, sites, at=at if several else "last")
     stacked = np.stack([states[site] for site in sites], axis=1)  # (R, K, ...), or (R, K, T, ...)
-    model, head = built(subject), (len(sites), len(rows.at[0]))
+    model, head = built(subject), (len(sites), len(at[0]))
     # Some runs at a time: over a vocabulary, log probabilities are large.
     step = max(1, min(AT_ONCE, LOGITS_PER_BATCH // (head[0] * head[1] * model.anatomy.vocab_size)))
     for start in range(0, len(stacked), step):
