@@ -64,6 +64,12 @@ class Planted:
     def __init__(self, states: Mapping[Site, NDArray[np.float64]], seed: int = 0) -> None:
         self.states, self.seed = states, seed
 
+    def get_each(
+        self, requests: Sequence[tuple[Any, Sequence[Site]]], prompts: Sequence[Any], at: Any = "last"
+    ) -> list[dict[Site, NDArray[np.float32]]]:
+        """`get` of several models."""
+        return [self.get(model, prompts, sites, at) for model, sites in requests]
+
     def get(
         self, model: Any, prompts: Sequence[Any], sites: Sequence[Site], at: Any = "last"
     ) -> dict[Site, NDArray[np.float32]]:
