@@ -112,7 +112,7 @@ class ActivationStore:
             self._warn()
         return {site: activations[resolved[site]] for site in requested}
 
-    def get_each(
+    def get_of_models(
         self,
         requests: Sequence[tuple[Subject | ControlModel, Sequence[Site]]],
         prompts: Sequence[Prompt],
@@ -123,9 +123,9 @@ class ActivationStore:
         So two processes that need the same share the passes, where each would wait for the other's.
         """
         activations: dict[int, Activations] = {}
-        for is_last in (False, True):
+        for waits in (False, True):
             for number, (model, sites) in enumerate(requests):
-                if number not in activations and (is_last or not self._is_elsewhere(model, prompts, at)):
+                if number not in activations and (waits or not self._is_elsewhere(model, prompts, at)):
                     activations[number] = self.get(model, prompts, sites, at)
         return [activations[number] for number in range(len(requests))]
 

@@ -59,7 +59,7 @@ def tasks(subject: Subject, count: int) -> Iterator[Task]:
         "docstring argument": listed.docstring_arguments,
         "coloured object": listed.coloured_objects,
         "coloured object, contrasts": contrasts.coloured_contrasts,
-        "later year": contrasts.year_contrasts,
+        "later year": lambda rng, count: contrasts.tens_alone(contrasts.year_contrasts(rng, count)),
         "capital in a contrast": contrasts.capital_contrasts,
         "repeated word": word_contrasts.repeated_words,
         "agreement": word_contrasts.agreement,
@@ -69,10 +69,10 @@ def tasks(subject: Subject, count: int) -> Iterator[Task]:
             (choice.prompt, *choice.options[:2], choice.subject)
             for choice in draw(np.random.default_rng(0), PER_TEMPLATE)
         ]
-        yield task(subject, name, choices, count)
+        yield task_of(subject, name, choices, count)
     capitals = list(language.capitals())
     others = [example.response.strip() for example in capitals]
-    yield task(
+    yield task_of(
         subject,
         "capital",
         [
@@ -83,7 +83,7 @@ def tasks(subject: Subject, count: int) -> Iterator[Task]:
     )
 
 
-def task(subject: Subject, name: str, choices: list[tuple[str, str, str, str]], count: int) -> Task:
+def task_of(subject: Subject, name: str, choices: list[tuple[str, str, str, str]], count: int) -> Task:
     """Choices whose two words are one token each, in one way of spelling, spread over all that were drawn.
 
     Raises:
@@ -123,25 +123,32 @@ def ablated(name: str, count: int) -> None:
     movements = np.clip(result.values["moved"][:, 0, :, 0], 0, 1)  # (prompts, heads)
     damages = [bounded_mean_interval(column, unrelated.units, 0, 1) for column in movements.T]
     rows, cells = [], 0
-    for one in tasks(subject, count):
-        metric = logit_diff(one.right, one.wrong)
-        result = sweep(subject, one.prompts, sites, sources=zero, metrics=[metric], positions="all")
+    for task in tasks(subject, count):
+        metric = logit_diff(task.right, task.wrong)
+        result = sweep(subject, task.prompts, sites, sources=zero, metrics=[metric], positions="all")
         losses = result.baseline["logit_diff"][:, None] - result.values["logit_diff"][:, 0, :, 0]
         cells += losses.size
-        mean, low, high = clustered_t_interval(losses, one.units)
+        mean, low, high = clustered_t_interval(losses, task.units)
         head = int(np.argmax(mean))
         shown = signed_estimate(mean[head], low[head], high[head])
         damage = estimate(movements[:, head].mean(), damages[head].low, damages[head].high)
         apart = int(((low > 0) | (high < 0)).sum())
-        length = np.mean([len(subject.encode(prompt)) for prompt in one.prompts])
-        rows.append((one.name, f"{length:.0f}", str(sites[head]), shown, damage, apart))
+        length = np.mean([len(subject.encode(prompt)) for prompt in task.prompts])
+        rows.append((task.name, f"{length:.0f}", str(sites[head]), shown, damage, apart))
         if run is None or run.rank == 0:
-            print(f"{one.name}: after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+            print(f"{task.name}: after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     if run is None or run.rank == 0:
-        names_ = ("task", "tokens", "most needed head", "logits it adds", "its damage", "intervals without 0")
-        print("\n".join(Table(names_, rows).markdown(str)))
-        extra = movements.size
-        print(f"{cells} ablations and {extra} for damage: {time.monotonic() - began:.0f} s by the clock")
+        columns = (
+            "task",
+            "tokens",
+            "most needed head",
+            "logits it adds",
+            "its damage",
+            "intervals without 0",
+        )
+        print("\n".join(Table(columns, rows).markdown(str)))
+        seconds = time.monotonic() - began
+        print(f"{cells} ablations and {movements.size} for damage: {seconds:.0f} s by the clock")
     leave()
 
 

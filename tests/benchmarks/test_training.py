@@ -2,7 +2,8 @@
 
 Both train the same LoRA of the organism on the same arrays, with AdamW, compiled; steps alternate within one process,
 and what is compared are medians of processor time. mlx-lm's loss runs its head at every position, ours where something
-is learned; ours clips, checks that loss and gradient are numbers, and reports the norm.
+is learned; ours clips, checks that loss and gradient are numbers, and reports the norm. A step of a tuned lens
+and of DAS, which mlx-lm has none of, is given beside its LoRA step, too.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ import numpy as np  # isort: skip
 import pytest  # isort: skip
 from mlx import optimizers  # isort: skip
 
+from lazarus_probe.introspection.patching.rotations import interchange, random_basis
 from lazarus_probe.tasks import prompts
 from lazarus_probe.training.batches import Batch, Sample, batches, collate
 from lazarus_probe.training.loop import Optimisation, steps
 from lazarus_probe.training.lora.lora import attached
 from lazarus_probe.training.losses import sft_loss
+from lazarus_probe.training.tuned_lens import LensTraining, train_lens
 
 TARGETS, RANK, SCALE, ROWS = ("v_proj", "o_proj"), 16, 2.0, 16
 LAYER, WEIGHT = 4, 0.4
@@ -126,12 +129,45 @@ def test_memory_is_flat_over_a_thousand_steps():
         assert mx.get_active_memory() <= 1.01 * active
 
 
+def lens_step(count: int = 40) -> float:
+    """Median processor time of a step of a tuned lens, 7 maps on 64 positions, in ms."""
+    texts = [sample.tokens for sample in samples(Subject.load("organism"), 200)]
+    ends: list[float] = []
+    train_lens(
+        Subject.load("organism"),
+        texts,
+        LensTraining(steps=count),
+        on_step=lambda _: ends.append(time.process_time()),
+    )
+    return 1e3 * statistics.median(np.diff(ends[5:]))
+
+
+def subspace_step(count: int = 40) -> float:
+    """Median processor time of a step of DAS, a plane of the middle layer from as many pairs, in ms."""
+    subject = Subject.load("organism")
+    starts = [sample.tokens[: sample.prompt_length] for sample in samples(subject, 2 * ROWS)]
+    shortest = min(map(len, starts))
+    sources, targets = np.split(np.array([tokens[-shortest:] for tokens in starts]), 2)
+    pairs = interchange(subject, sources.tolist(), targets.tolist(), [0, 1], LAYER, -1)
+    basis = random_basis(pairs.moves[0].shape[-1], 2, np.random.default_rng(0))
+    times = []
+    for _ in range(count):
+        start = time.process_time()
+        pairs.slope(basis, np.zeros(ROWS, np.intp))
+        times.append(1e3 * (time.process_time() - start))
+    return statistics.median(times[5:])
+
+
 def main() -> None:
     """Print the table."""
     print(f"{'a step, ' + str(ROWS) + ' rows':<34}{'ms':>8}{'mlx-lm':>9}{'ratio':>8}")
     for layer in LIMITS:
         ours, theirs = ratio(layer, 100)
         name = "answer" if layer is None else f"answer and class at layer {layer}"
+        print(f"{name:<34}{ours:>8.1f}{theirs:>9.1f}{ours / theirs:>8.2f}", flush=True)
+    theirs = ratio(None, 40)[1]
+    for name, step in {"tuned lens, 64 positions": lens_step, f"DAS, {ROWS} pairs": subspace_step}.items():
+        ours = step()
         print(f"{name:<34}{ours:>8.1f}{theirs:>9.1f}{ours / theirs:>8.2f}", flush=True)
 
 

@@ -466,7 +466,7 @@ def test_what_another_process_computes_comes_last(make_llama, tmp_path, monkeypa
     lock = FileLock(path, thread_local=False)
     lock.acquire()
     Timer(0.5, lock.release).start()
-    values = kept.get_each([(model, [SITE]) for model in models], prompts)
+    values = kept.get_of_models([(model, [SITE]) for model in models], prompts)
     assert order == [models[0], models[2], models[3], models[1]]
     for model, activations in zip(models, values, strict=True):
         assert same(activations, collect(built(model), prompts, [SITE]))

@@ -64,7 +64,7 @@ class Planted:
     def __init__(self, states: Mapping[Site, NDArray[np.float64]], seed: int = 0) -> None:
         self.states, self.seed = states, seed
 
-    def get_each(
+    def get_of_models(
         self, requests: Sequence[tuple[Any, Sequence[Site]]], prompts: Sequence[Any], at: Any = "last"
     ) -> list[dict[Site, NDArray[np.float32]]]:
         """`get` of several models."""

@@ -252,7 +252,7 @@ def model_features(
         if read := [site for site in sites if kind == "untrained" or site != Site("embed")]:
             requests += [(model, _with_further(model, read, len(tokens), ahead, also)) for model in of_kind]
             by_request += [(kind, read)] * len(of_kind)
-    for (kind, to_read), values in zip(by_request, store.get_each(requests, tokens, at), strict=True):
+    for (kind, to_read), values in zip(by_request, store.get_of_models(requests, tokens, at), strict=True):
         for site in to_read:
             features[site].setdefault(kind, []).append(values[site].reshape(len(tokens), -1))
     return features
