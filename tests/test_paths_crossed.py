@@ -7,12 +7,12 @@ import pytest
 from tests.paths_crossed import PATHS, Counts, Step, counts, path_of
 
 # What each path has now. A longer one is a reason to look at it with `python tests/paths_crossed.py PATH`. Since
-# the first count measurements became several files, models run in several processes, answers are batched padded, and
-# sweeps compute wide gates by NumPy.
+# the first count measurements became several files, models run in several processes, answers are batched padded, sweeps
+# compute wide gates by NumPy and unembed few tokens, and probes look at which control models others compute.
 MOST = {
     "load": Counts(27, 43),
-    "probe": Counts(62, 117),
-    "sweep": Counts(30, 72),
+    "probe": Counts(62, 120),
+    "sweep": Counts(31, 73),
     "introspect patch": Counts(91, 174),
     "train sft": Counts(56, 99),
 }
