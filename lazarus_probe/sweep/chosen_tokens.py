@@ -16,7 +16,7 @@ import mlx.nn as nn
 import numpy as np
 from numpy.typing import NDArray
 
-from lazarus_probe.anatomy.anatomy import Anatomy
+from lazarus_probe.anatomy.anatomy import Anatomy, at_path
 from lazarus_probe.anatomy.forward_pass import forward
 from lazarus_probe.subject.last_position import TOLERANCE, TRIAL, relative_difference
 from lazarus_probe.subject.subject import Subject
@@ -71,31 +71,32 @@ def chosen_tokens(subject: Subject, tokens: NDArray[np.int32]) -> ChosenTokens |
     """Some tokens (U,), ascending, if their logits can be computed alone; None where the whole vocabulary has to be.
 
     That is where the vocabulary is small or much of it is read, where a process holds a part of the model, and where a
-    trial finds that a model makes its logits in another way.
+    trial finds that a model makes its logits in another way, or an adapter was put on the unembedding since.
     """
     anatomy = subject.anatomy
     if anatomy.vocab_size < LARGE or not 0 < len(tokens) <= FEW * anatomy.vocab_size or anatomy.ranks:
         return None
     if subject not in _unembeddings:
         _unembeddings[subject] = _unembedding(anatomy)
-    module = _unembeddings[subject]
-    return ChosenTokens(tokens, anatomy, module) if module is not None else None
+    path = _unembeddings[subject]
+    module = None if path is None else at_path(anatomy.model, path)
+    return ChosenTokens(tokens, anatomy, module) if type(module) in WITH_ROWS else None
 
 
-_unembeddings: WeakKeyDictionary[Subject, nn.Module | None] = WeakKeyDictionary()
+_unembeddings: WeakKeyDictionary[Subject, str | None] = WeakKeyDictionary()
 
 
-def _unembedding(anatomy: Anatomy) -> nn.Module | None:
-    """The module whose rows are the logits' by a trial, on tokens drawn from the whole vocabulary."""
+def _unembedding(anatomy: Anatomy) -> str | None:
+    """Where the module is whose rows are the logits' by a trial, on tokens drawn from the whole vocabulary."""
     rng, size = np.random.default_rng(0), anatomy.vocab_size
     tokens = mx.array(rng.integers(0, size, TRIAL).astype(np.int32))
     chosen = np.unique(rng.integers(0, size, CHOSEN)).astype(np.int32)
     with untapped():
         logits = forward(anatomy.model, tokens)[..., mx.array(chosen)]
-        for module in anatomy.model.modules():
+        for path, module in anatomy.model.named_modules():
             has_rows = type(module) in WITH_ROWS and len(module["weight"]) == size
             if has_rows and _agrees(ChosenTokens(chosen, anatomy, module), tokens, logits):
-                return module
+                return path
     return None
 
 

@@ -42,36 +42,40 @@ def controls(subject: Subject) -> None:
     """Fifteen untrained models, one after another, whose activations of 64 prompts are kept."""
     store, last = ActivationStore(), subject.num_layers - 1
     for model in control_models(subject, count=15):
-        store.get(model, PROMPTS[:64], [f"resid_post.{last}"], at=-1)
+        store.get(model, PROMPTS[:64], [f"resid_post.{last}"])
+
+
+def layers(subject: Subject) -> tuple[int, int, int]:
+    return 0, subject.num_layers // 2, subject.num_layers - 1
 
 
 def in_memory(subject: Subject) -> None:
-    """Every layer's residual stream after 2,000 prompts, of which the store keeps 128 MiB."""
-    store = ActivationStore(memory=128 * MB)
-    for layer in range(subject.num_layers):
-        store.get(subject, PROMPTS, [f"resid_post.{layer}"], at=-1)
+    """The first, middle and last residual stream of 400 prompts, of which the store keeps a MiB."""
+    store = ActivationStore(memory=MB)
+    for layer in layers(subject):
+        store.get(subject, PROMPTS[:400], [f"resid_post.{layer}"], at="mean")
 
 
 def on_disk(subject: Subject) -> None:
     """The same, each value on disk and none in memory."""
     with TemporaryDirectory() as folder:
         store = ActivationStore(memory=0, folder=folder)
-        for layer in range(subject.num_layers):
-            store.get(subject, PROMPTS, [f"resid_post.{layer}"], at=-1)
+        for layer in layers(subject):
+            store.get(subject, PROMPTS[:400], [f"resid_post.{layer}"], at="mean")
 
 
 def at_once(subject: Subject) -> None:
-    """Every layer's residual stream after 2,000 prompts in one pass."""
+    """Every layer's residual stream at the end of 2,000 prompts in one pass."""
     sites = [f"resid_post.{layer}" for layer in range(subject.num_layers)]
-    ActivationStore(memory=128 * MB).get(subject, PROMPTS, sites, at=-1)
+    ActivationStore().get(subject, PROMPTS, sites)
 
 
 def swept(subject: Subject) -> None:
-    """Every MLP zeroed at the last position of 400 prompts, in 500 MB."""
+    """Every MLP zeroed at the last position of 100 prompts, in 500 MB."""
     sites = [f"mlp_out.{layer}" for layer in range(subject.num_layers)]
     sweep(
         subject,
-        PROMPTS[:400],
+        PROMPTS[:100],
         sites,
         sources={"zero": Zero()},
         metrics=[kl()],
@@ -84,10 +88,10 @@ CASES: dict[str, Callable[[Subject], None]] = {
     "the model": loaded,
     "and an untrained one": twin,
     "15 untrained models on 64 prompts": controls,
-    "every layer of 2,000 prompts, 128 MiB kept": in_memory,
-    "every layer of 2,000 prompts, on disk": on_disk,
+    "three layers of 400 prompts, a MiB kept": in_memory,
+    "three layers of 400 prompts, on disk": on_disk,
     "every layer of 2,000 prompts, one pass": at_once,
-    "every MLP zeroed for 400 prompts, cap 500 MB": swept,
+    "every MLP zeroed for 100 prompts, cap 500 MB": swept,
 }
 
 
@@ -102,6 +106,7 @@ def main(name: str) -> None:
     peaks = {}
     for case in CASES:
         command = [sys.executable, "-m", "tests.benchmarks.memory", name, case]
+        print(case, file=sys.stderr, flush=True)
         peaks[case] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     alone = peaks["the model"]
     rows = [(case, highest / MB, (highest - alone) / MB) for case, highest in peaks.items()]

@@ -8,6 +8,7 @@ import architectures
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx_lm.tuner.lora import LoRALinear
 
 from lazarus_probe import Subject
 from lazarus_probe.hooks.model_sites import kinds_at
@@ -96,6 +97,18 @@ def test_few_rows_are_multiplied(monkeypatch):
     vocabulary = subject.anatomy.vocab_size
     # Unpatched rows are read first, with all their logits.
     assert widths == [vocabulary, 2, vocabulary, vocabulary, vocabulary, vocabulary]
+
+
+def test_an_adapter_on_the_unembedding_is_seen():
+    """Where LoRA was put on the unembedding after a first sweep, the whole vocabulary is computed, with it."""
+    subject = Subject.from_model(zoo.build("llama"))
+    before = swept(subject, alone=True)
+    head = LoRALinear.from_base(subject.model.lm_head, r=2)
+    head.lora_b = mx.ones_like(head.lora_b)
+    subject.model.lm_head = head
+    after = swept(subject, alone=True)
+    assert np.allclose(after, swept(subject, alone=False))
+    assert not np.allclose(after, before)
 
 
 def test_small_vocabularies_keep_their_bits(monkeypatch, organism):
