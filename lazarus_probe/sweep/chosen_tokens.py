@@ -6,9 +6,10 @@ as a logit difference reads two of its 49,152 results.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import mlx.core as mx
@@ -55,12 +56,15 @@ class ChosenTokens:
         whole = {name: self.module[name] for name in BY_TOKEN if name in self.module}
         rows = mx.array(self.tokens)
 
-        def leave_rows(_resid: mx.array) -> None:
+        def leave_rows(call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            resid = call(*args, **kwargs)
             for name, parameter in whole.items():
                 self.module[name] = parameter[rows]
+            return resid
 
         try:
-            with tapped([Tap(self.anatomy.blocks[-1], after=leave_rows)]):
+            # Around what a sweep does there, which does not call the block where all rows join after it.
+            with tapped([Tap(self.anatomy.blocks[-1], around=leave_rows)], first=True):
                 yield
         finally:
             for name, parameter in whole.items():

@@ -14,7 +14,7 @@ from lazarus_probe import Subject
 from lazarus_probe.hooks.model_sites import kinds_at
 from lazarus_probe.sites import Site
 from lazarus_probe.subject import NotFinite, forward
-from lazarus_probe.sweep import Zero, answer, kl, logit_diff, sweep
+from lazarus_probe.sweep import Donors, Zero, answer, kl, logit_diff, sweep
 from lazarus_probe.sweep import chosen_tokens as module
 from lazarus_probe.sweep.chosen_tokens import chosen_tokens
 from tests.architectures import zoo
@@ -78,6 +78,21 @@ def test_the_model_is_whole_afterwards():
     with pytest.raises(ValueError, match="after the last block"), chosen.alone():
         failing(forward(subject.model, tokens))
     assert (np.array(forward(subject.model, tokens)) == before).all()
+
+
+@pytest.mark.parametrize("site", ["resid_post.-1", "mlp_out.-1", "attn_out.-1", "resid_post.0"])
+def test_rows_may_join_anywhere(site):
+    """Also rows that are edited after the last block, which none of them runs, have the logits of chosen tokens."""
+    subject = Subject.from_model(zoo.build("llama"))
+    targets, donors = (half.tolist() for half in np.split(np.array(zoo.random_tokens(6, 7)), 2))
+    metric, sources = logit_diff(RIGHT, WRONG), {"donor": Donors(donors)}
+    alone, whole = (
+        sweep(subject, targets, [site], sources=sources, metrics=[replace(metric, reads_others=others)])
+        for others in (False, True)
+    )
+    expected = whole.values["logit_diff"]
+    assert np.abs(alone.values["logit_diff"] - expected).max() <= 1e-5
+    assert np.abs(expected - whole.baseline["logit_diff"][:, None, None, None]).max() > 0.1
 
 
 def test_few_rows_are_multiplied(monkeypatch):
