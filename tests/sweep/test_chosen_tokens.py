@@ -116,7 +116,7 @@ def test_few_rows_are_multiplied(monkeypatch):
 
 def test_an_adapter_on_the_unembedding_is_seen():
     """Where LoRA was put on the unembedding after a first sweep, the whole vocabulary is computed, with it."""
-    subject = Subject.from_model(zoo.build("llama"))
+    subject = Subject.from_model(zoo.fresh("llama"))
     before = swept(subject, alone=True)
     head = LoRALinear.from_base(subject.model.lm_head, r=2)
     head.lora_b = mx.array(np.random.default_rng(0).normal(size=head.lora_b.shape).astype(np.float32))
@@ -134,7 +134,7 @@ def test_small_vocabularies_keep_their_bits(monkeypatch, organism):
 
 def test_logits_that_overflow_are_refused_as_before():
     """A cell whose stream is not finite is refused by name, though few of its logits are computed."""
-    subject = Subject.from_model(zoo.build("llama"))
+    subject = Subject.from_model(zoo.fresh("llama"))
     subject.anatomy.part("down_proj", 1).weight[0, 0] = float("inf")
     with pytest.raises(NotFinite):
         swept(subject, alone=True)
