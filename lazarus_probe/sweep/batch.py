@@ -198,7 +198,8 @@ def _run(work: _Work, jobs: Jobs, is_full: bool) -> _Running:
             logits, caches = run_branch(anatomy, work.base, batch, own=own, tail=plan.route.tail)
     reader, before = plan.reader, work.base.logits[mx.array(jobs.prompt)]
     if chosen:
-        assert logits.shape[-1] == len(chosen.tokens)  # noqa: S101 - or columns would be read as other tokens'
+        if logits.shape[-1] != len(chosen.tokens):  # columns would be read as those of other tokens
+            raise RuntimeError(f"{logits.shape[-1]} logits a row for {len(chosen.tokens)} tokens")
         reader, before = reader.among(chosen.tokens), before[:, mx.array(chosen.tokens)]
     numbers = reader.read(logits, before, work.bucket.prompts[jobs.prompt])
     numbers[PEAK] = logits.max(axis=-1)

@@ -22,6 +22,7 @@ from lazarus_probe.taps import is_tapped
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
+from mlx.utils import tree_flatten
 
 COUNTS: dict[str, Counter[str]] = {}
 SEEN: set[Hashable] = set()
@@ -32,22 +33,17 @@ block_tokens = [0]
 
 def key_of(model: nn.Module) -> Hashable:
     """What tells a model from others, and is the same of two that were built alike: some weights of its last block."""
-    known = KEYS.get(id(model))
-    if known is None or known[0]() is not model:
-        weights = [array for name, array in sorted(flat(model.layers[-1])) if array.ndim == 2]
-        key = tuple(np.array(array[:2, :8].astype(mx.float32)).tobytes() for array in weights)
-        KEYS[id(model)] = known = (weakref.ref(model), key)
-    return known[1]
-
-
-def flat(module: nn.Module) -> list[tuple[str, mx.array]]:
-    from mlx.utils import tree_flatten
-
-    return list(tree_flatten(module.parameters()))
+    reference, key = KEYS.get(id(model), (None, None))
+    if reference is None or reference() is not model:
+        parameters = sorted(tree_flatten(model.layers[-1].parameters()))
+        matrices = [weight for _, weight in parameters if weight.ndim == 2]
+        key = tuple(np.array(weight[:2, :8].astype(mx.float32)).tobytes() for weight in matrices)
+        KEYS[id(model)] = weakref.ref(model), key
+    return key
 
 
 def counted(call: Callable[..., Any]) -> Callable[..., Any]:
-    """A model's call that is counted before it is made."""
+    """A model's call that is counted."""
 
     def run(model: nn.Module, inputs: mx.array, cache: Any = None, *args: Any, **kwargs: Any) -> Any:
         count = COUNTS.setdefault(current[0], Counter())

@@ -115,7 +115,8 @@ def moved() -> Metric:
 def ablated(name: str, count: int) -> None:
     """Ablate every head in this process, or its part of them, and print the table where it is the first."""
     began = time.monotonic()
-    run = join("data") if "MLX_RANK" in os.environ else None
+    if "MLX_RANK" in os.environ:
+        join("data")  # all but the first print nothing
     subject = Subject.load(name)
     sites, zero = head_sites(subject), {"zero": Zero()}
     unrelated = unrelated_prompts()
@@ -130,25 +131,16 @@ def ablated(name: str, count: int) -> None:
         cells += losses.size
         mean, low, high = clustered_t_interval(losses, task.units)
         head = int(np.argmax(mean))
-        shown = signed_estimate(mean[head], low[head], high[head])
+        logits_added = signed_estimate(mean[head], low[head], high[head])
         damage = estimate(movements[:, head].mean(), damages[head].low, damages[head].high)
         apart = int(((low > 0) | (high < 0)).sum())
         length = np.mean([len(subject.encode(prompt)) for prompt in task.prompts])
-        rows.append((task.name, f"{length:.0f}", str(sites[head]), shown, damage, apart))
-        if run is None or run.rank == 0:
-            print(f"{task.name}: after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
-    if run is None or run.rank == 0:
-        columns = (
-            "task",
-            "tokens",
-            "most needed head",
-            "logits it adds",
-            "its damage",
-            "intervals without 0",
-        )
-        print("\n".join(Table(columns, rows).markdown(str)))
-        seconds = time.monotonic() - began
-        print(f"{cells} ablations and {movements.size} for damage: {seconds:.0f} s by the clock")
+        rows.append((task.name, f"{length:.0f}", str(sites[head]), logits_added, damage, apart))
+        print(f"{task.name}: after {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    columns = ("task", "tokens", "most needed head", "logits it adds", "its damage", "intervals without 0")
+    print("\n".join(Table(columns, rows).markdown(str)))
+    seconds = time.monotonic() - began
+    print(f"{cells} ablations and {movements.size} for damage: {seconds:.0f} s by the clock")
     leave()
 
 
